@@ -1,0 +1,87 @@
+"""The tree of errors. Each message names the thing, the value, the place and the remedy.
+
+    EscaladeError
+    ├── InputError          what a person gave: the command line exits with 2
+    │   ├── RouteError      a routing string; has the position of the offence
+    │   ├── PoolError       a pool or its file
+    │   ├── ProblemError    a problem file, an id
+    │   ├── ScoreError      a score: its row and column
+    │   ├── StrategyError   a strategy's name or what it gave back
+    │   └── TableError      a result table, a recorded pool
+    ├── EngineError         an engine failed on one request; `retryable` or not
+    ├── StoreError          the store of samples
+    └── WeightsError        weights that cannot be fetched, do not match or are not there
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EscaladeError(Exception):
+    """Base of everything this package raises on purpose."""
+
+
+class InputError(EscaladeError):
+    """What a person gave cannot be used as it is."""
+
+
+class RouteError(InputError):
+    """A routing string that is not wholly understood.
+
+    `position` is the 0-based index of the first offending character, `offending` the text there, and
+    `expected` what the grammar wanted. The message has a caret under the position.
+    """
+
+    def __init__(self, route: str, position: int, offending: str, expected: str) -> None:
+        self.route, self.position, self.offending, self.expected = route, position, offending, expected
+        found = f"found {offending!r}" if offending else "found the end"
+        # Written as Python would write it, so that a control character can neither move the caret nor hide.
+        shown, before = repr(route)[1:-1], repr(route[:position])[1:-1]
+        super().__init__(
+            f"routing string not understood at position {position}: expected {expected}, {found}\n"
+            f"  {shown}\n  {' ' * len(before)}^"
+        )
+
+
+class PoolError(InputError):
+    """A pool, or the file that describes it, cannot be used."""
+
+
+class ProblemError(InputError):
+    """A problem file or one of its problems cannot be used."""
+
+
+class ScoreError(InputError):
+    """A score is missing, not a number or outside [0, 1]."""
+
+
+class StrategyError(InputError):
+    """A strategy is unknown, or gave back something that is no column of routing strings."""
+
+
+class TableError(InputError):
+    """A table (results, recorded samples) lacks a column or holds what it must not."""
+
+
+class EngineError(EscaladeError):
+    """A request failed at an engine. `retryable` says whether trying again can help."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        self.retryable = retryable
+        super().__init__(message)
+
+
+class StoreError(EscaladeError):
+    """The store of samples cannot be opened, or refuses a sample."""
+
+
+class WeightsError(EscaladeError):
+    """Weights cannot be fetched, do not match their sha256, or are not on disk."""
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing where none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {close[0]!r}?" if close else ""

