@@ -4,6 +4,7 @@
     ├── InputError          what a person gave: the command line exits with 2
     │   ├── RouteError      a routing string; has the position of the offence
     │   ├── PoolError       a pool or its file
+    │   ├── SettingError    a setting of a run: target, stop rule, limits, options of an engine
     │   ├── ProblemError    a problem file, an id
     │   ├── ScoreError      a score: its row and column
     │   ├── StrategyError   a strategy's name or what it gave back
@@ -47,6 +48,10 @@ class RouteError(InputError):
 
 class PoolError(InputError):
     """A pool, or the file that describes it, cannot be used."""
+
+
+class SettingError(InputError):
+    """A setting of a run is unknown or out of range."""
 
 
 class ProblemError(InputError):

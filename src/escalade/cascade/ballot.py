@@ -1,0 +1,100 @@
+"""A ballot: the samples of a tier as votes over classes of equal answers, with abstentions."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import repeat
+
+from escalade.answers import sort_key
+from escalade.samples.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Ballot:
+    """Votes over classes of equal answers. The order in which samples arrived leaves no trace in it.
+
+    `k` is the number of seats: samples asked for, those that abstained or are still out included. With
+    weights (aggregate = "weighted"), votes and seats are sums of weights.
+    """
+
+    k: float
+    drawn: int
+    votes: tuple[tuple[str, float], ...]
+    """(canonical key of the class, votes), the leader first."""
+    abstained: float
+    tie: bool
+    """Whether the leader shares its number of votes with another class."""
+    logprob: float | None
+    """Mean over the leader's samples of their mean token logprob, in nats; None where one has none."""
+
+    @property
+    def leader(self) -> str | None:
+        """The class with most votes; None where nobody voted."""
+        return self.votes[0][0] if self.votes else None
+
+    @property
+    def first(self) -> float:
+        """Votes of the leader."""
+        return self.votes[0][1] if self.votes else 0
+
+    @property
+    def second(self) -> float:
+        """Votes of the runner-up."""
+        return self.votes[1][1] if len(self.votes) > 1 else 0
+
+    @property
+    def share(self) -> float:
+        """The leader's share of all k seats."""
+        return self.first / self.k if self.k else 0.0
+
+    @property
+    def counts(self) -> list[float]:
+        """Votes of each class, most first; then one entry for each abstention (each is a class of its own)."""
+        return [n for _, n in self.votes] + [1] * round(self.abstained)
+
+
+def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None = None) -> Ballot:
+    """Return the ballot of `samples` for `k` seats.
+
+    Ties go to the class with the highest mean logprob where each of the tied classes has one, else to the
+    smallest canonical answer.
+
+    Example:
+        >>> from escalade.samples.sample import Generation, read
+        >>> texts = ["1/2", "0.5", "2", "[invalid]", "2"]
+        >>> ballot = count((read(i, Generation(None, answer=t)) for i, t in enumerate(texts)), k=5)
+        >>> ballot.leader, ballot.first, ballot.tie, ballot.abstained
+        ('0.5', 2, True, 1)
+    """
+    votes: dict[str, float] = {}
+    logprobs: dict[str, list[float] | None] = {}
+    abstained: float = 0
+    drawn = 0
+    for sample, weight in zip(samples, repeat(1) if weights is None else weights, strict=False):
+        drawn += 1
+        if sample.key is None:
+            abstained += weight
+            continue
+        votes[sample.key] = votes.get(sample.key, 0) + weight
+        seen = logprobs.setdefault(sample.key, [])
+        if sample.generation.mean_logprob is None:
+            logprobs[sample.key] = None
+        elif seen is not None:
+            seen.append(sample.generation.mean_logprob)
+    if not votes:
+        return Ballot(k, drawn, (), abstained, tie=False, logprob=None)
+    # fsum rounds once, so that a mean cannot depend on the order of its terms.
+    means = {key: None if seen is None else math.fsum(seen) / len(seen) for key, seen in logprobs.items()}
+    most = max(votes.values())
+    tied = [key for key, n in votes.items() if _same(n, most)]
+    by_logprob = len(tied) > 1 and all(means[key] is not None for key in tied)
+    leader = min(tied, key=lambda key: (-(means[key] or 0.0) if by_logprob else 0.0, sort_key(key)))
+    rest = sorted((key for key in votes if key != leader), key=lambda key: (-votes[key], sort_key(key)))
+    ranked = tuple((key, votes[key]) for key in [leader, *rest])
+    return Ballot(k, drawn, ranked, abstained, tie=len(tied) > 1, logprob=means[leader])
+
+
+def _same(a: float, b: float) -> bool:
+    return a == b or math.isclose(a, b, rel_tol=1e-12)

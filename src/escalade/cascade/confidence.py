@@ -1,0 +1,139 @@
+"""Confidence of a ballot: the number that is compared with a tier's threshold.
+
+Each estimator gives a value for a whole ballot, and bounds for a ballot with seats still open: the least and the
+most it can become, whatever the open seats vote, as long as the present leader stays the leader. Settled-early
+stopping rests on these bounds.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from escalade.cascade.ballot import Ballot
+
+
+class Bounds(NamedTuple):
+    """Between what a confidence can end up once the open seats are filled."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Estimator:
+    """A named estimator of confidence."""
+
+    name: str
+    value: Callable[[Ballot], float | None]
+    """Confidence in [0, 1] of a whole ballot that has a leader; None is unknown, and unknown escalates."""
+    bounds: Callable[[Ballot, float], Bounds]
+    """Bounds for a ballot with r open seats."""
+    from_votes: bool = True
+    """Whether it rests on agreement: then a single sample says nothing."""
+
+
+def entropy_bits(counts: list[float]) -> float:
+    """Return the entropy of vote shares, in bits: H = -sum p_i log2 p_i.
+
+    Example:
+        >>> round(entropy_bits([6, 1]), 2), entropy_bits([4, 4])
+        (0.59, 1.0)
+    """
+    total = math.fsum(counts)
+    if total == 0:
+        return 0.0
+    return max(0.0, -math.fsum(n / total * math.log2(n / total) for n in sorted(counts) if n > 0))
+
+
+def entropy_bounds(counts: list[float], r: float) -> Bounds:
+    """Return the least and the most entropy that `r` more votes can leave.
+
+    By majorisation: all of them for the leader give the least, each of them for a class of its own the most.
+    """
+    open_seats = round(r)
+    least = [counts[0] + open_seats, *counts[1:]] if counts else [open_seats]
+    return Bounds(entropy_bits(least), entropy_bits([*counts, *[1.0] * open_seats]))
+
+
+def beats_runner_up(first: float, second: float) -> float:
+    """Return P(the leader's true share exceeds the runner-up's), given their votes a and b.
+
+    P(p > 1/2 | a, b) with p ~ Beta(a+1, b+1), which is P(Bin(a+b+1, 1/2) <= a): exact, without quadrature
+    (adaptive consistency, arXiv 2305.11860). Fractional votes (weights) are rounded down for the leader.
+
+    Example:
+        >>> round(beats_runner_up(4, 0), 3), round(beats_runner_up(600, 500), 4)
+        (0.969, 0.9987)
+    """
+    a, b = math.floor(first), math.ceil(second)
+    n = a + b + 1
+    term, below = 1, 1
+    for i in range(1, a + 1):
+        term = term * (n - i + 1) // i
+        below += term
+    return below / (1 << n)
+
+
+def _share(ballot: Ballot) -> float:
+    return ballot.share
+
+
+def _share_bounds(ballot: Ballot, r: float) -> Bounds:
+    return Bounds(ballot.first / ballot.k, (ballot.first + r) / ballot.k)
+
+
+def _margin(ballot: Ballot) -> float:
+    return (ballot.first - ballot.second) / ballot.k
+
+
+def _margin_bounds(ballot: Ballot, r: float) -> Bounds:
+    gap = ballot.first - ballot.second
+    return Bounds(max(0.0, (gap - r) / ballot.k), (gap + r) / ballot.k)
+
+
+def _posterior(ballot: Ballot) -> float:
+    return beats_runner_up(ballot.first, ballot.second)
+
+
+def _posterior_bounds(ballot: Ballot, r: float) -> Bounds:
+    low = beats_runner_up(ballot.first, ballot.second + r)
+    return Bounds(low, beats_runner_up(ballot.first + r, ballot.second))
+
+
+def _entropy(ballot: Ballot) -> float:
+    return max(0.0, 1.0 - entropy_bits(ballot.counts))
+
+
+def _entropy_confidence_bounds(ballot: Ballot, r: float) -> Bounds:
+    least, most = entropy_bounds(ballot.counts, r)
+    return Bounds(max(0.0, 1.0 - most), max(0.0, 1.0 - least))
+
+
+def _logprob(ballot: Ballot) -> float | None:
+    return None if ballot.logprob is None else min(1.0, math.exp(ballot.logprob))
+
+
+def _anything(ballot: Ballot, r: float) -> Bounds:
+    return Bounds(0.0, 1.0)
+
+
+def _no_value(ballot: Ballot) -> float | None:
+    return None
+
+
+ESTIMATORS: Mapping[str, Estimator] = {
+    estimator.name: estimator
+    for estimator in (
+        Estimator("share", _share, _share_bounds),
+        Estimator("margin", _margin, _margin_bounds),
+        Estimator("posterior", _posterior, _posterior_bounds),
+        Estimator("entropy", _entropy, _entropy_confidence_bounds),
+        Estimator("logprob", _logprob, _anything, from_votes=False),
+        # The score is no matter of votes: the machine puts it in the place of this value.
+        Estimator("score", _no_value, _anything, from_votes=False),
+    )
+}
+"""Estimators by name: share (votes/k), margin ((first-second)/k), posterior, entropy (max(0, 1-H)), logprob, score."""

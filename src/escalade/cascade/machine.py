@@ -1,0 +1,314 @@
+"""The cascade machine: told samples, it says what it wants next, until it has an outcome. It does no I/O.
+
+    start() ─> Draw ─> feed(sample) ─> ... ─> Cancel, Draw (the next tier, or more of this one) ─> ... ─> outcome
+
+There is no clock, no network and no randomness in it: whatever the order in which the same samples arrive, the
+status, the answer, its owner and the decisions are the same (`Outcome.verdict`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from escalade.cascade import decide
+from escalade.cascade.ballot import Ballot, count
+from escalade.cascade.decide import Evidence
+from escalade.cascade.outcome import Decision, Look, Outcome, Status, TierTrace
+from escalade.cascade.policy import Policy
+from escalade.routes import Kind, Route, Tier
+from escalade.samples.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """Wanted: these samples of a tier."""
+
+    tier: int
+    indexes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """No longer wanted: these samples of a tier."""
+
+    tier: int
+    indexes: tuple[int, ...]
+
+
+Action = Draw | Cancel
+
+
+@dataclass(slots=True)
+class _Rung:
+    """A tier being executed."""
+
+    tier: Tier
+    k: int
+    """Seats now: the route's k, more after exploring."""
+    samples: dict[int, Sample] = field(default_factory=dict)
+    wanted: set[int] = field(default_factory=set)
+    looks: list[Look] = field(default_factory=list)
+    cut: int | None = None
+    """Number of samples at which a probabilistic stop rule ended the tier; they alone are its ballot."""
+    expired: bool = False
+
+    def ballot_samples(self) -> list[Sample]:
+        """The samples that vote, in launch order."""
+        top = self.k if self.cut is None else self.cut
+        return [self.samples[i] for i in sorted(self.samples) if i < top]
+
+    @property
+    def seats(self) -> int:
+        return self.k if self.cut is None else self.cut
+
+    def trace(self) -> TierTrace:
+        settled = bool(self.looks) and self.looks[-1].decision is not Decision.EXPLORE and not self.expired
+        saved = self.k - len(self.samples) if settled else 0
+        return TierTrace(self.tier, self.k, len(self.samples), saved, tuple(self.looks))
+
+
+class Machine:
+    """Executes one route on one problem, told the samples.
+
+    Args:
+        route: as executed (`escalade.routes.executed`).
+        policy: the settings of decisions.
+        scores: success predicted before generation, by model alias.
+        thresholds: per model alias, from the pool; the policy's own win.
+        accuracies: calibrated accuracy of one sample, by alias; needed by aggregate = "weighted".
+        costs: relative cost of a sample, by alias; of two equally sure tiers the cheaper one is fallen back on.
+        notes: carried into the outcome.
+
+    Example:
+        >>> from escalade.routes import parse_route
+        >>> from escalade.samples.sample import Generation, read
+        >>> machine = Machine(parse_route("mv_cascade_1.5B_k3_t0.7_7B_k1_t0.0"), Policy(target=0.6))
+        >>> machine.start()
+        [Draw(tier=0, indexes=(0, 1, 2))]
+        >>> machine.feed(0, read(2, Generation(None, answer="4")))
+        []
+        >>> machine.feed(0, read(0, Generation(None, answer="4.0")))
+        [Cancel(tier=0, indexes=(1,))]
+        >>> machine.outcome.status.value, machine.outcome.answer
+        ('accepted', '4')
+    """
+
+    def __init__(
+        self,
+        route: Route,
+        policy: Policy,
+        *,
+        scores: Mapping[str, float] | None = None,
+        thresholds: Mapping[str, float] | None = None,
+        accuracies: Mapping[str, float] | None = None,
+        costs: Mapping[str, float] | None = None,
+        notes: Sequence[str] = (),
+    ) -> None:
+        self.route, self.policy = route, policy
+        self.outcome: Outcome | None = None
+        self._scores = scores or {}
+        self._thresholds = {**(thresholds or {}), **policy.thresholds}
+        self._costs = costs or {}
+        self._weights = decide.weights(route, policy, accuracies or {}, self._scores)
+        self._notes = list(notes)
+        self._rungs: list[_Rung] = []
+        self._falling_back = False
+
+    def start(self) -> list[Action]:
+        """Return the first wishes."""
+        return self._enter()
+
+    def feed(self, tier: int, sample: Sample) -> list[Action]:
+        """Take one sample of a tier (its position in the route) and return what is wanted now.
+
+        A sample that is not wanted (any more) is passed over: it was paid for, but nothing depends on it.
+        """
+        if self.outcome is not None or tier >= len(self._rungs):
+            return []
+        rung = self._rungs[tier]
+        if sample.index not in rung.wanted:
+            return []
+        rung.wanted.discard(sample.index)
+        rung.samples[sample.index] = sample
+        if self._falling_back:
+            return [] if any(r.wanted for r in self._rungs) else self._fall_back()
+        return self._advance()
+
+    def expire(self) -> list[Action]:
+        """The current tier is out of time: it escalates; the last one answers with what it has."""
+        if self.outcome is not None:
+            return []
+        if self._falling_back or len(self._rungs) == len(self.route.tiers):
+            return self.end(Status.DEADLINE, "out of time")
+        actions = self._drop_wanted()
+        rung = self._rungs[-1]
+        ballot = self._ballot()
+        rung.looks.append(Look(ballot, None, "", None, Decision.ESCALATE, f"out of time with {ballot.drawn} drawn"))
+        rung.expired = True
+        return actions + self._enter()
+
+    def end(self, status: Status, reason: str) -> list[Action]:
+        """Stop here, out of money, samples or time: the best answer so far is the outcome."""
+        if self.outcome is not None:
+            return []
+        actions = self._drop_wanted()
+        owner, answer, confidence = self._best()
+        self._finish(status, owner, answer, confidence, reason)
+        return actions
+
+    def fail(self, reason: str) -> list[Action]:
+        """An engine failed for good: the problem ends with the status `error` and no answer."""
+        if self.outcome is not None:
+            return []
+        actions = self._drop_wanted()
+        self._finish(Status.ERROR, None, None, None, reason)
+        return actions
+
+    def _enter(self) -> list[Action]:
+        """Go to the next tier."""
+        tier = self.route.tiers[len(self._rungs)]
+        self._rungs.append(_Rung(tier, tier.k))
+        # A tier may be decided before anything is drawn: a single sample whose score is below the threshold.
+        return self._advance(entering=True)
+
+    def _advance(self, *, entering: bool = False) -> list[Action]:
+        """Look at the current tier; move on where its decision is settled."""
+        position = len(self._rungs) - 1
+        rung = self._rungs[position]
+        last = position == len(self.route.tiers) - 1
+        if rung.cut is None:
+            rung.cut = decide.cut(rung.samples, rung.k, self.policy.stop_rule)
+        ballot = self._ballot()
+        evidence = self._evidence(rung, ballot, last=last)
+        look = decide.settle(evidence, self.policy)
+        if look is None:
+            return self._draw(position, rung) if entering else []
+        actions = self._drop_wanted()
+        rung.looks.append(look)
+        if look.decision is Decision.EXPLORE:
+            rung.k = decide.explored_k(rung.k, self.policy.max_k)
+            return actions + self._advance(entering=True)
+        if look.decision is Decision.ESCALATE:
+            return actions + self._enter()
+        if look.decision is Decision.ABSTAIN:
+            return actions + self._start_fall_back()
+        status = Status.ACCEPTED if look.decision is Decision.ACCEPT else Status.LAST_TIER
+        answer = ballot.leader
+        assert answer is not None
+        if ballot.tie:
+            tied = [key for key, n in ballot.votes if n == ballot.first]
+            self._notes.append(f"tie between {' and '.join(tied)}")
+        self._finish(status, self._owner(answer), answer, look.confidence)
+        return actions
+
+    def _draw(self, position: int, rung: _Rung) -> list[Action]:
+        missing = tuple(i for i in range(rung.k) if i not in rung.samples)
+        rung.wanted.update(missing)
+        return [Draw(position, missing)]
+
+    def _drop_wanted(self) -> list[Action]:
+        actions: list[Action] = []
+        for position, rung in enumerate(self._rungs):
+            if rung.wanted:
+                actions.append(Cancel(position, tuple(sorted(rung.wanted))))
+                rung.wanted.clear()
+        return actions
+
+    def _ballot(self) -> Ballot:
+        """The ballot that decides now: the current tier's own, or that of all tiers so far."""
+        return self._ballot_of(len(self._rungs) - 1)
+
+    def _ballot_of(self, position: int) -> Ballot:
+        if self._weights is None:
+            rung = self._rungs[position]
+            return count(rung.ballot_samples(), rung.seats)
+        samples: list[Sample] = []
+        weights: list[float] = []
+        seats: float = 0
+        for weight, rung in zip(self._weights, self._rungs[: position + 1], strict=False):
+            mine = rung.ballot_samples()
+            samples += mine
+            weights += [weight] * len(mine)
+            seats += rung.seats * weight
+        return count(samples, seats, weights)
+
+    def _evidence(self, rung: _Rung, ballot: Ballot, *, last: bool) -> Evidence:
+        alias = rung.tier.model
+        threshold = rung.tier.threshold
+        if threshold is None:
+            threshold = self._thresholds.get(alias, self.policy.target)
+        weight = 1.0 if self._weights is None else self._weights[len(self._rungs) - 1]
+        drawn_here = len(rung.ballot_samples())
+        return Evidence(
+            ballot=ballot,
+            k=rung.seats,
+            open_seats=rung.seats - drawn_here,
+            open_weight=(rung.seats - drawn_here) * weight,
+            # One vote in all says nothing; in a pooled ballot a single sample joins those below it.
+            single=rung.seats == 1 and (self._weights is None or len(self._rungs) == 1),
+            score=self._scores.get(alias),
+            model=alias,
+            threshold=threshold,
+            last=last,
+            entropy_rule=self.route.kind is Kind.ENTROPY_CASCADE,
+            may_explore=rung.tier.temperature > 0.0 and rung.cut is None,
+            aggregated=self._weights is not None,
+        )
+
+    def _start_fall_back(self) -> list[Action]:
+        """The last tier abstained. First whole ballots below it, then the surest of them."""
+        self._falling_back = True
+        actions: list[Action] = []
+        for position, rung in enumerate(self._rungs[:-1]):
+            if rung.cut is None and not rung.expired and len(rung.samples) < rung.k:
+                actions += self._draw(position, rung)
+        return actions or self._fall_back()
+
+    def _fall_back(self) -> list[Action]:
+        for position, rung in enumerate(self._rungs[:-1]):
+            ballot = self._ballot_of(position)
+            last = rung.looks[-1]
+            if ballot.drawn > last.ballot.drawn:
+                reason = f"the last tier abstained: the whole ballot, {ballot.first:g} of {ballot.k:g}"
+                value, source = self._confidence(position, ballot)
+                rung.looks.append(Look(ballot, value, source, last.threshold, last.decision, reason))
+        owner, answer, confidence = self._best()
+        if answer is None:
+            self._finish(Status.NO_ANSWER, None, None, None, "no tier found an answer")
+        else:
+            self._finish(Status.FALLBACK, owner, answer, confidence, "the last tier abstained")
+        return []
+
+    def _best(self) -> tuple[int | None, str | None, float | None]:
+        """The executed tier with the highest confidence and an answer; the cheaper one on a tie."""
+        best: tuple[tuple[float, float, int], int, str, float | None] | None = None
+        for position, rung in enumerate(self._rungs):
+            ballot = count(rung.ballot_samples(), rung.seats)
+            if ballot.leader is None:
+                continue
+            value, _ = self._confidence(position, ballot)
+            cost = self._costs.get(rung.tier.model, 0.0)
+            rank = (-(-1.0 if value is None else value), cost, position)
+            if best is None or rank < best[0]:
+                best = (rank, position, ballot.leader, value)
+        return (None, None, None) if best is None else best[1:]
+
+    def _confidence(self, position: int, ballot: Ballot) -> decide.Confidence:
+        rung = self._rungs[position]
+        score = self._scores.get(rung.tier.model)
+        return decide.confidence(self.policy, ballot, single=rung.seats == 1, score=score)
+
+    def _owner(self, answer: str) -> int:
+        """The last executed tier that voted for the answer; without aggregation that is the current one."""
+        for position in range(len(self._rungs) - 1, -1, -1):
+            if any(sample.key == answer for sample in self._rungs[position].ballot_samples()):
+                return position
+        raise AssertionError("an answer nobody voted for")  # ballots only hold answers of samples
+
+    def _finish(
+        self, status: Status, owner: int | None, answer: str | None, confidence: float | None, note: str | None = None
+    ) -> None:
+        notes = tuple(dict.fromkeys([*self._notes, *([note] if note else [])]))
+        traces = tuple(rung.trace() for rung in self._rungs)
+        self.outcome = Outcome(status, answer, owner, confidence, traces, notes)

@@ -1,0 +1,90 @@
+"""The settings of decisions: thresholds, confidence, stop rule, aggregation, the entropy rule's two numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+from escalade.cascade.confidence import ESTIMATORS
+from escalade.errors import SettingError, nearest
+
+AGGREGATES = ("last", "pooled", "weighted")
+STOPS = ("verdict", "exact", "none", "beta:P", "esc:W")
+
+
+class Stop(NamedTuple):
+    """A stop rule: its name and, for beta and esc, its number."""
+
+    name: Literal["verdict", "exact", "none", "beta", "esc"]
+    number: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How ballots become decisions.
+
+    Raises:
+        SettingError: a value out of range or a name that is unknown.
+
+    Example:
+        >>> Policy(target=0.8).need(5)
+        4
+    """
+
+    target: float = 0.90
+    """Target confidence: the threshold of tiers that have none of their own."""
+    confidence: str = "share"
+    stop: str = "verdict"
+    aggregate: str = "last"
+    thresholds: Mapping[str, float] = field(default_factory=dict)
+    """Threshold per model alias, behind a tier's own `_c` and before the target."""
+    entropy_bits: float = 0.6
+    """A ballot of at most this entropy (bits) is clean: about one dissenter in seven."""
+    explore_floor: float = 0.5
+    """Belief, max(share, score), from which the entropy rule draws more at the same tier."""
+    max_k: int = 8
+    """Up to how many samples of one tier exploring goes."""
+
+    def __post_init__(self) -> None:
+        for name, value, top in (
+            ("target", self.target, 1.0),
+            ("entropy_bits", self.entropy_bits, float("inf")),
+            ("explore_floor", self.explore_floor, 1.0),
+            *((f"threshold of {alias}", value, 1.0) for alias, value in self.thresholds.items()),
+        ):
+            if not 0 <= value <= top:
+                raise SettingError(f"{name} is {value!r}: give a number in [0, {top:g}]")
+        if self.max_k < 1:
+            raise SettingError(f"max_k is {self.max_k!r}: give an integer >= 1")
+        for name, chosen, known in (
+            ("confidence", self.confidence, tuple(ESTIMATORS)),
+            ("aggregate", self.aggregate, AGGREGATES),
+        ):
+            if chosen not in known:
+                hint = nearest(chosen, known)
+                raise SettingError(f"{name} {chosen!r} is unknown: there are {', '.join(known)}{hint}")
+        _ = self.stop_rule
+
+    @property
+    def stop_rule(self) -> Stop:
+        """The stop rule that `stop` writes."""
+        name, _, number = self.stop.partition(":")
+        if self.stop in ("verdict", "exact", "none"):
+            return Stop(self.stop)  # type: ignore[arg-type] # the literal was just compared
+        try:
+            if name == "beta" and 0.5 < float(number) < 1:
+                return Stop("beta", float(number))
+            if name == "esc" and int(number) >= 2:
+                return Stop("esc", int(number))
+        except ValueError:
+            pass
+        raise SettingError(
+            f"stop rule {self.stop!r} is unknown: give {', '.join(STOPS)}, with P in (0.5, 1) and W an integer >= 2"
+        )
+
+    def need(self, k: float, threshold: float | None = None) -> int:
+        """Return how many of k votes reach a threshold: ceil(threshold * k - 1e-9)."""
+        value = self.target if threshold is None else threshold
+        return math.ceil(value * k - 1e-9)
