@@ -1,17 +1,17 @@
 """The tree of errors. Each message names the thing, the value, the place and the remedy.
 
-    EscaladeError
-    ├── InputError          what a person gave: the command line exits with 2
-    │   ├── RouteError      a routing string; has the position of the offence
-    │   ├── PoolError       a pool or its file
-    │   ├── SettingError    a setting of a run: target, stop rule, limits, options of an engine
-    │   ├── ProblemError    a problem file, an id
-    │   ├── ScoreError      a score: its row and column
-    │   ├── StrategyError   a strategy's name or what it gave back
-    │   └── TableError      a result table, a recorded pool
-    ├── EngineError         an engine failed on one request; `retryable` or not
-    ├── StoreError          the store of samples
-    └── WeightsError        weights that cannot be fetched, do not match or are not there
+EscaladeError
+├── InputError          what a person gave: the command line exits with 2
+│   ├── RouteError      a routing string; has the position of the offence
+│   ├── PoolError       a pool or its file
+│   ├── SettingError    a setting of a run: target, stop rule, limits, options of an engine
+│   ├── ProblemError    a problem file, an id
+│   ├── ScoreError      a score: its row and column
+│   ├── StrategyError   a strategy's name or what it gave back
+│   └── TableError      a result table, a recorded pool
+├── EngineError         an engine failed on one request; `retryable` or not
+├── StoreError          the store of samples
+└── WeightsError        weights that cannot be fetched, do not match or are not there
 """
 
 from __future__ import annotations

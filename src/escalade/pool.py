@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -267,7 +267,7 @@ def body_byte(error: UnicodeDecodeError) -> str:
     return hex(error.object[error.start])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _shipped(name: str) -> Pool:
     text = (resources.files("escalade") / "data" / "pools" / f"{name}.toml").read_text(encoding="utf-8")
     return _parse(text, f"shipped pool {name}", default_name=name, folder=None)
@@ -286,9 +286,7 @@ def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> 
     if folder is None:
         return pool
     # Files are meant beside the pool file, wherever the command is called from.
-    models = tuple(
-        m.model_copy(update={"file": folder / m.file}) if m.file is not None else m for m in pool.models
-    )
+    models = tuple(m.model_copy(update={"file": folder / m.file}) if m.file is not None else m for m in pool.models)
     return pool.model_copy(update={"models": models})
 
 
@@ -301,7 +299,9 @@ def _complaints(error: ValidationError, body: Mapping[str, Any]) -> Iterator[str
             if isinstance(entry, dict) and "alias" in entry:
                 place += f" (alias {entry['alias']!r})"
         if item["type"] == "extra_forbidden":
-            known = PoolModel.model_fields if item["loc"][0] == "models" and len(item["loc"]) == 3 else Pool.model_fields
+            known = (
+                PoolModel.model_fields if item["loc"][0] == "models" and len(item["loc"]) == 3 else Pool.model_fields
+            )
             yield f"{place}: unknown key{nearest(str(item['loc'][-1]), known)}"
         elif item["type"] == "missing":
             yield f"{place}: missing"

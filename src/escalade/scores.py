@@ -19,9 +19,7 @@ from numpy.typing import NDArray
 from escalade.errors import ScoreError, nearest
 from escalade.pool import Pool, load_pool
 
-_FOLDER = re.compile(
-    r"(?P<model>.+)_maxlen_(?P<maxlen>\d+)_k_(?P<k>\d+)_temp_(?P<temp>\d+(?:\.\d+)?)", re.ASCII
-)
+_FOLDER = re.compile(r"(?P<model>.+)_maxlen_(?P<maxlen>\d+)_k_(?P<k>\d+)_temp_(?P<temp>\d+(?:\.\d+)?)", re.ASCII)
 _FILE = "scored.parquet"
 _NO_COLUMNS: Mapping[str, Any] = {}
 
@@ -31,7 +29,7 @@ class Scores:
     """One column of scores per model, by alias, all of one length; read-only float64 arrays.
 
     Raises:
-        ScoreError: a score is missing, no number or outside [0, 1] (names row, column, value), or lengths differ.
+        ScoreError: a score is missing, no number or outside [0, 1], or lengths differ; names row and column.
 
     Example:
         >>> scores = Scores({"1.5B": [0.2, 0.95], "7B": [0.4, 0.99]})
@@ -60,7 +58,7 @@ class Scores:
             if length != len(names):
                 other = "ids" if ids is not None else f"rows in {places[next(iter(lengths))]!r}"
                 raise ScoreError(
-                    f"column {places[alias]!r} has {length} scores for {len(names)} {other}: give one score a row"
+                    f"column {places[alias]!r} has {length} scores for {len(names)} {other}: give one a row"
                 )
         checked = {alias: _checked(values, places[alias], names) for alias, values in series.items()}
         object.__setattr__(self, "columns", checked)
@@ -77,8 +75,8 @@ class Scores:
     ) -> Self:
         """Read the columns `calibrated_score_<alias>`, else `score_<alias>`, of the aliases of a pool.
 
-        Rows are called by `ids`, else by the column `idx`, else 0, 1, .... A table without scores gives `Scores`
-        without columns, which is enough for strategies that need none.
+        Rows are called by `ids`, else by the column `idx`, else 0, 1, .... A table without scores gives
+        `Scores` without columns, which is enough for strategies that need none.
 
         Example:
             >>> scores = Scores.from_table({"score_7B": [0.3], "calibrated_score_7B": [0.6]})
@@ -136,9 +134,9 @@ def read_published(
 ) -> Published:
     """Read `{data}/{probing}_probe/{dataset}/{model}_maxlen_{L}_k_{K}_temp_{T}/scored.parquet` of each model.
 
-    `model` is the full name with / written as -. Settings left None are taken from the only folder that matches.
-    Models without a folder are left out, unless `models` names them (by alias): those must be there. The files
-    are joined on `idx` and must describe the same problems; rows come in the order of the first file.
+    `model` is the full name with / written as -. Settings left None are taken from the only folder that
+    matches. Models without a folder are left out, unless `models` names them (by alias): those must be there.
+    The files are joined on `idx` and must describe the same problems; rows come in the order of the first.
 
     Raises:
         ScoreError: a folder, file, column, row or score is missing or ambiguous; says what there is instead.
@@ -204,9 +202,7 @@ def _checked(values: pd.Series[Any], column: str, ids: NDArray[Any]) -> NDArray[
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     else:
-        numbers = pd.to_numeric(values, errors="coerce").to_numpy(
-            dtype=np.float64, na_value=np.nan, copy=True
-        )
+        numbers = pd.to_numeric(values, errors="coerce").to_numpy(dtype=np.float64, na_value=np.nan, copy=True)
     # Written so that NaN, which compares false with everything, is refused as well.
     bad = ~((numbers >= 0.0) & (numbers <= 1.0))
     if bad.any():
@@ -219,9 +215,7 @@ def _checked(values: pd.Series[Any], column: str, ids: NDArray[Any]) -> NDArray[
             else "score this problem, or leave it out"
         )
         others = f" ({count} such rows of {len(numbers)})" if count > 1 else ""
-        raise ScoreError(
-            f"row {_plain(ids[row])!r}, column {column!r}: the score is {said}; {remedy}{others}"
-        )
+        raise ScoreError(f"row {_plain(ids[row])!r}, column {column!r}: the score is {said}; {remedy}{others}")
     numbers.setflags(write=False)
     return numbers
 
@@ -247,18 +241,14 @@ def _dataset_folder(data: Path, probing: str, dataset: str) -> Path:
     if not folder.is_dir():
         known = _folders(folder.parent)
         under = [probe for probe in probes if (data / f"{probe}_probe" / dataset).is_dir()]
-        elsewhere = (
-            f"; {dataset} was scored by the probe of {', '.join(under)}" if under else nearest(dataset, known)
-        )
+        elsewhere = f"; {dataset} was scored by the probe of {', '.join(under)}" if under else nearest(dataset, known)
         raise ScoreError(
             f"no folder {folder}: the probe of {probing} scored {', '.join(known) or 'no dataset'}{elsewhere}"
         )
     return folder
 
 
-def _matching(
-    folder: Path, name: str, maxlen: int | None, k: int | None, temp: float | None
-) -> Iterable[str]:
+def _matching(folder: Path, name: str, maxlen: int | None, k: int | None, temp: float | None) -> Iterable[str]:
     for entry in _folders(folder):
         found = _FOLDER.fullmatch(entry)
         if (
@@ -315,9 +305,7 @@ def _aligned(first: pd.DataFrame, table: pd.DataFrame, first_file: Path, file: P
         alone = ~have["idx"].isin(lack["idx"])
         if alone.any():
             idx = _plain(have["idx"][alone].iloc[0])
-            raise ScoreError(
-                f"idx {idx!r} is in {here}, not in {there} ({int(alone.sum())} such rows): {remedy}"
-            )
+            raise ScoreError(f"idx {idx!r} is in {here}, not in {there} ({int(alone.sum())} such rows): {remedy}")
     table = table.set_index("idx").loc[first["idx"]].reset_index()
     for column in ("problem", "original_solution"):
         if column in first and column in table:

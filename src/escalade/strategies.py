@@ -1,8 +1,8 @@
 """Strategies: from scores to routes, whole columns at once, and the registry they are found in.
 
 p1 and p7 stand for the scores of 1.5B and 7B, T for the target confidence, c for cost ratios, D = |p1 - p7|.
-Rules give routing strings or aliases; `Strategy.routes` turns aliases into the full names of a pool. Whether a
-routing string is well-formed is not checked here but where it is expanded.
+Rules give routing strings or aliases; `Strategy.routes` turns aliases into the full names of a pool. Whether
+a routing string is well-formed is checked where it is expanded.
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from importlib.machinery import SourceFileLoader
+from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -49,9 +51,7 @@ class Inputs:
 
     def __post_init__(self) -> None:
         if not _number(self.target) or not 0 <= self.target <= 1:
-            raise StrategyError(
-                f"the target confidence is {self.target!r}: give a number in [0, 1], as in 0.9"
-            )
+            raise StrategyError(f"the target confidence is {self.target!r}: give a number in [0, 1], as in 0.9")
         for alias, cost in self.costs.items():
             if not _number(cost) or not cost > 0:
                 raise StrategyError(f"the cost of {alias} is {cost!r}: give a number above 0")
@@ -110,9 +110,9 @@ class Strategy:
         missing = [alias for alias in self.needs if alias not in scores]
         if missing:
             raise StrategyError(
-                f"strategy {self.name!r} needs scores of {' and '.join(missing)}, and there are scores of "
-                f"{', '.join(scores.columns) or 'no model'}: add {' and '.join(f'score_{m}' for m in missing)}, "
-                "or choose one that needs none (`escalade strategies`)"
+                f"strategy {self.name!r} needs scores of {' and '.join(missing)}; there are scores of "
+                f"{', '.join(scores.columns) or 'no model'}: add the column score_{missing[0]}, "
+                "or choose another (`escalade strategies`)"
             )
         if costs is None:
             costs = {**COSTS, **{m.alias: m.cost for m in pool.models if m.cost is not None}}
@@ -126,26 +126,20 @@ class Strategy:
         return self._column(given, scores, pool)
 
     def _column(self, given: Any, scores: Scores, pool: Pool) -> NDArray[np.object_]:
-        whole = isinstance(given, pd.Series | pd.Categorical | pd.Index)
+        who = f"strategy {self.name!r} gave"
         try:
-            values = given if whole else np.asarray(given, dtype=object)
+            values = given if isinstance(given, pd.Series | pd.Categorical) else np.asarray(given, dtype=object)
             if values.ndim != 1:
                 raise ValueError
             codes, distinct = pd.factorize(values, use_na_sentinel=False)
         except (TypeError, ValueError) as error:
-            raise StrategyError(
-                f"strategy {self.name!r} gave {given!r:.80}: give one routing string a row, in a list, array or Series"
-            ) from error
+            raise StrategyError(f"{who} {given!r:.80}: give a list, array or Series of routing strings") from error
         if len(values) != scores.rows:
-            raise StrategyError(
-                f"strategy {self.name!r} gave {len(values)} routes for {scores.rows} problems: give one a row, in order"
-            )
+            raise StrategyError(f"{who} {len(values)} routes for {scores.rows} problems: give one a row, in order")
         for code, word in enumerate(distinct):
             if not isinstance(word, str):
-                row = scores.ids[int(np.argmax(codes == code))]
-                raise StrategyError(
-                    f"strategy {self.name!r} gave {word!r} for row {row!s}: give a routing string"
-                )
+                at = int(np.argmax(codes == code))
+                raise StrategyError(f"{who} {list(values)[at]!r} for row {scores.ids[at]!s}: give a routing string")
         names = np.array([pool[word].name if word in pool else word for word in distinct], dtype=object)
         return names[codes]
 
@@ -154,9 +148,7 @@ _registry: dict[str, Strategy] = {}
 _names: dict[str, str] = {}
 
 
-def strategy(
-    name: str, *, aliases: tuple[str, ...] = (), needs: tuple[str, ...] = ()
-) -> Callable[[Rule], Strategy]:
+def strategy(name: str, *, aliases: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> Callable[[Rule], Strategy]:
     """Register a function from `Inputs` to routing strings under a name.
 
     Raises:
@@ -174,13 +166,13 @@ def strategy(
         made = Strategy(name, rule, tuple(aliases), tuple(needs))
         for word in (name, *made.aliases):
             if not _NAME.fullmatch(word):
-                raise StrategyError(
-                    f"strategy name {word!r}: letters, digits and . _ + - only, as it names files"
-                )
+                raise StrategyError(f"strategy name {word!r}: letters, digits and . _ + - only, as it names files")
             owner = _registry.get(_names.get(word, ""))
             # The same function again is a notebook's cell or a file that was run twice.
             if owner is not None and _origin(owner.rule) != _origin(rule):
                 raise StrategyError(f"strategy name {word!r} is taken by {owner.name!r}: choose another")
+        if name in _registry:
+            _forget(_registry[name])
         _registry[name] = made
         _names.update(dict.fromkeys((name, *made.aliases), name))
         return made
@@ -216,40 +208,34 @@ def load_strategy(spec: str) -> Strategy:
     Raises:
         StrategyError: no such file or name, or the file raises.
     """
-    path, colon, name = spec.rpartition(":")
-    if not colon or not path or not name:
+    path, _, name = spec.rpartition(":")
+    if not path or not name:
         raise StrategyError(f"strategy {spec!r}: give it as path/to/file.py:name")
     file = Path(path).resolve()
     if not file.is_file():
         raise StrategyError(f"strategy {spec!r}: there is no file {file}")
-    private = f"_escalade_{re.sub(r'[^0-9A-Za-z]', '_', file.stem)}_{hashlib.sha256(str(file).encode()).hexdigest()[:12]}"
-    found = importlib.util.spec_from_file_location(private, file)
-    if found is None or found.loader is None:
-        raise StrategyError(f"strategy {spec!r}: {file} is no Python file; its name must end in .py")
+    private = f"_escalade_strategy_{hashlib.sha256(str(file).encode()).hexdigest()[:16]}"
+    found = importlib.util.spec_from_loader(private, SourceFileLoader(private, str(file)))
+    assert found is not None and found.loader is not None
     module = importlib.util.module_from_spec(found)
-    before = dict(_registry), dict(_names)
     sys.modules[private] = module  # dataclasses in the file look their module up
     try:
         found.loader.exec_module(module)
     except Exception as error:
         del sys.modules[private]
-        for live, kept in zip((_registry, _names), before, strict=True):
-            live.clear()
-            live.update(kept)
+        for made in [made for made in _registry.values() if made.rule.__module__ == private]:
+            _forget(made)
         raise StrategyError(f"strategy {spec!r}: {file} raised {type(error).__name__}: {error}") from error
-    made = {s.name: s for s in _registry.values() if s.rule.__module__ == private}
-    chosen = getattr(module, name, None) or made.get(name)
+    registered = {s.name: s for s in _registry.values() if s.rule.__module__ == private}
+    own = {n: v for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == private}
+    chosen = registered.get(_names.get(name, "")) or getattr(module, name, None)
     if isinstance(chosen, Strategy):
         return chosen
-    if inspect.isfunction(chosen):
-        return Strategy(name, chosen)
-    known = [
-        *made,
-        *(n for n, v in vars(module).items() if inspect.isfunction(v) and v.__module__ == private),
-    ]
-    raise StrategyError(
-        f"strategy {spec!r}: {file} has {', '.join(known) or 'no function'}{nearest(name, known)}"
-    )
+    if name in own:
+        return Strategy(name, own[name])
+    known = [*registered, *own]
+    has = ", ".join(known) or "no function"
+    raise StrategyError(f"strategy {spec!r}: {file} has {has}{nearest(name, known)}")
 
 
 def samples_for(score: NDArray[np.float64], most: int = MAX_K) -> NDArray[np.intp]:
@@ -261,14 +247,21 @@ def samples_for(score: NDArray[np.float64], most: int = MAX_K) -> NDArray[np.int
         >>> samples_for(np.array([0.8]), most=10).tolist()  # where floor(10 * (1 - 0.8)) is 1 in floats
         [2]
     """
-    # floor(most (1 - p)) >= j exactly if p <= (most - j) / most. A division is rounded correctly, so each bound is
-    # the very float that a person's decimal is read as, and nothing is subtracted.
+    # floor(most (1 - p)) >= j exactly if p <= (most - j) / most. A division is rounded correctly, so each
+    # bound is the very float that a person's decimal is read as, and nothing is subtracted.
     bounds = np.arange(most) / most
-    return np.maximum(most - np.searchsorted(bounds, score, side="left"), 1)
+    k: NDArray[np.intp] = np.maximum(most - np.searchsorted(bounds, score, side="left"), 1)
+    return k
+
+
+def _forget(known: Strategy) -> None:
+    del _registry[known.name]
+    for word in [word for word, owner in _names.items() if owner == known.name]:
+        del _names[word]
 
 
 def _number(value: object) -> bool:
-    return isinstance(value, int | float) and math.isfinite(value)
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def _origin(rule: Rule) -> tuple[str, str]:
@@ -278,7 +271,8 @@ def _origin(rule: Rule) -> tuple[str, str]:
 def _first(*cases: tuple[NDArray[np.bool_], str], otherwise: str) -> NDArray[np.object_]:
     """Return, for each row, the text of the first case that holds."""
     texts = np.array([*(text for _, text in cases), otherwise], dtype=object)
-    return texts[np.select([holds for holds, _ in cases], range(len(cases)), len(cases))]
+    chosen: NDArray[np.object_] = texts[np.select([holds for holds, _ in cases], range(len(cases)), len(cases))]
+    return chosen
 
 
 def _decimal(values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -294,21 +288,17 @@ def _trusted(inputs: Inputs) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     return inputs.scores["1.5B"] >= inputs.target, inputs.scores["7B"] >= inputs.target
 
 
-def _best(
-    inputs: Inputs, merit: Callable[[NDArray[np.float64], float], NDArray[np.float64]]
-) -> NDArray[np.object_]:
-    """Return the trusted model of 1.5B and 7B with more merit, 1.5B on a tie; 72B where none is trusted."""
+def _cost(inputs: Inputs, alias: str) -> float:
+    if alias not in inputs.costs:
+        raise StrategyError(f"no cost of {alias}: costs are given for {', '.join(inputs.costs) or 'no model'}")
+    return float(inputs.costs[alias])
+
+
+def _best(inputs: Inputs, merit: Callable[[NDArray[np.float64], float], NDArray[np.float64]]) -> Any:
+    """Return the trusted one of 1.5B and 7B with more merit, 1.5B on a tie; 72B where none is trusted."""
     small, medium = (_decimal(merit(inputs.scores[m], _cost(inputs, m))) for m in _BOTH)
     first, second = _trusted(inputs)
     return _first((first & (~second | (small >= medium)), "1.5B"), (second, "7B"), otherwise="72B")
-
-
-def _cost(inputs: Inputs, alias: str) -> float:
-    if alias not in inputs.costs:
-        raise StrategyError(
-            f"no cost of {alias}: costs are given for {', '.join(inputs.costs) or 'no model'}"
-        )
-    return float(inputs.costs[alias])
 
 
 _BOTH = ("1.5B", "7B")
@@ -330,9 +320,7 @@ def _constant(name: str, route: str, doc: str) -> None:
 
 
 for _m in ("1.5B", "7B", "72B"):
-    _constant(
-        f"always_{_m}", _m, f"Every problem to {_m}, one greedy sample. A corner of every cost-accuracy plot."
-    )
+    _constant(f"always_{_m}", _m, f"Every problem to {_m}, one greedy sample. A fixed point to compare with.")
 
 
 @strategy("cascade", needs=_BOTH)
@@ -354,10 +342,9 @@ def _disagreement(limit: float) -> None:
         small, medium = _trusted(inputs)
         return _first((small & (_gap(inputs) < limit), "1.5B"), (medium, "7B"), otherwise="72B")
 
-    rule.__doc__ = (
-        f"1.5B if p1 >= T and D < {limit:.2f}, else 7B if p7 >= T, else 72B. Distrusts probes that differ.\n\n"
-        "Not monotone: a higher p1 or p7 can widen D and make the route dearer."
-    )
+    rule.__doc__ = f"""1.5B if p1 >= T and D < {limit:.2f}, else 7B if p7 >= T, else 72B: for probes that err.
+
+    Not monotone: a higher p1 or p7 can widen D and make the route dearer."""
     strategy(f"disagreement_{limit:.2f}", needs=_BOTH)(rule)
 
 
@@ -367,41 +354,32 @@ for _limit in (0.10, 0.15, 0.20):
 
 @strategy("cost_utility", needs=_BOTH)
 def _cost_utility(inputs: Inputs) -> Any:
-    """Among 1.5B and 7B with p >= T the largest p/c, else 72B. For targets so low that several models meet them.
+    """Among 1.5B and 7B with p >= T the largest p/c, else 72B. For targets that several models meet.
 
-    At costs 1 : 2 it is `cascade` for every T >= 0.5; below, p7 > 2 p1 takes the dearer 7B (not monotone in p7).
+    At costs 1 : 2 it is `cascade` for every T >= 0.5; below, p7 > 2 p1 takes the dearer 7B: not monotone.
     """
     return _best(inputs, lambda p, c: p / c)
 
 
 @strategy("adjusted_thresholds", needs=_BOTH)
 def _adjusted_thresholds(inputs: Inputs) -> Any:
-    """The first of 1.5B and 7B with p >= T - 0.05 (c - 1), else 72B. Saves 72B calls: dearer models need less."""
-    holds = [inputs.scores[m] >= round(inputs.target - 0.05 * (_cost(inputs, m) - 1), 12) for m in _BOTH]
-    return _first((holds[0], "1.5B"), (holds[1], "7B"), otherwise="72B")
+    """The first of 1.5B and 7B with p >= T - 0.05 (c - 1), else 72B. Spares 72B: the dearer need less."""
+    small, medium = (inputs.scores[m] >= round(inputs.target - 0.05 * (_cost(inputs, m) - 1), 12) for m in _BOTH)
+    return _first((small, "1.5B"), (medium, "7B"), otherwise="72B")
 
 
 @strategy("expected_cost", needs=_BOTH)
 def _expected_cost(inputs: Inputs) -> Any:
-    """Among 1.5B and 7B with p >= T the smallest c (1 - p), else 72B. Weighs the price of being wrong.
+    """Among 1.5B and 7B with p >= T the smallest c (1 - p), else 72B. Weighs the money lost on wrong answers.
 
-    Not monotone, as published: a higher p7 can draw a problem from 1.5B to the dearer 7B. What it minimises is
-    the money lost on wrong answers, not the money spent: c = 0 would always win.
+    Not monotone, as published: a higher p7 can draw a problem from 1.5B to the dearer 7B.
     """
     return _best(inputs, lambda p, c: -c * (1 - p))
 
 
-for _m in ("1.5B", "7B", "72B"):
-    _constant(
-        f"mv_always_{_m}",
-        f"mv_{_m}_k8_t0.7",
-        f"Every problem to a vote of 8 samples of {_m}. "
-        + (
-            "Runs as one greedy sample where 72B is greedy only."
-            if _m == "72B"
-            else "What voting alone can do."
-        ),
-    )
+_constant("mv_always_1.5B", "mv_1.5B_k8_t0.7", "Every problem to a vote of 8 of 1.5B. What voting alone can do.")
+_constant("mv_always_7B", "mv_7B_k8_t0.7", "Every problem to a vote of 8 of 7B. What voting alone can do.")
+_constant("mv_always_72B", "mv_72B_k8_t0.7", "Every problem to a vote of 8 of 72B; one sample where greedy only.")
 
 
 def _mv_adaptive_escalation(name: str, small: float, medium: float) -> None:
@@ -409,11 +387,10 @@ def _mv_adaptive_escalation(name: str, small: float, medium: float) -> None:
         gap = _gap(inputs)
         return _first((gap > small, "mv_1.5B_k8_t0.7"), (gap > medium, "mv_7B_k8_t0.7"), otherwise="72B")
 
-    rule.__doc__ = (
-        f"A vote of 1.5B if D > {small:.2f}, else of 7B if D > {medium:.2f}, else 72B. Ignores T.\n\n"
-        "Not monotone, as published: only the difference counts, so the more the probes agree the stronger the\n"
-        "model, and a problem that both find easy goes to 72B. Kept for comparison."
-    )
+    rule.__doc__ = f"""A vote of 1.5B if D > {small:.2f}, else of 7B if D > {medium:.2f}, else 72B. Ignores T.
+
+    Not monotone, as published: only the difference counts, so the more the probes agree the stronger the
+    model, and a problem that both find easy goes to 72B. Kept for comparison."""
     strategy(name, needs=_BOTH)(rule)
 
 
@@ -421,57 +398,52 @@ _mv_adaptive_escalation("mv_adaptive_escalation_tight", 0.15, 0.10)
 _mv_adaptive_escalation("mv_adaptive_escalation_loose", 0.20, 0.15)
 
 
-def _adaptive(inputs: Inputs, prefix: str = "mv_cascade_", skip_from: int = MAX_K + 1) -> NDArray[np.object_]:
-    texts = []
+def _adaptive_k(
+    variant: str, doc: str, *, prefix: str = "mv_cascade_", skip_from: int = MAX_K + 1, dual: bool = False
+) -> None:
+    texts = np.empty(MAX_K + 1, dtype=object)
     for k in range(1, MAX_K + 1):
         tier = f"k{k}_t{0.0 if k == 1 else 0.7}"
-        texts.append(f"{prefix}{f'1.5B_{tier}_' if k < skip_from else ''}7B_{tier}_72B_k1_t0.0")
-    p1 = inputs.scores["1.5B"]
-    return np.where(p1 >= 0.85, "mv_1.5B_k1_t0.0", np.array(texts, dtype=object)[samples_for(p1) - 1])
+        small = f"1.5B_{tier}_" if k < skip_from else ""
+        texts[k] = f"{prefix}{small}7B_{tier}_72B_k1_t0.0"
+
+    def rule(inputs: Inputs) -> Any:
+        p1 = inputs.scores["1.5B"]
+        k = samples_for(p1)
+        routes = np.where(p1 >= 0.85, "mv_1.5B_k1_t0.0", texts[k])
+        if dual:
+            routes[(k >= skip_from) & (inputs.scores["7B"] < 0.4)] = "mv_cascade_72B_k1_t0.0"
+        return routes
+
+    rule.__doc__ = doc
+    name = f"adaptive_k_sampling{variant}"
+    strategy(name, aliases=(f"mv_{name}",), needs=_BOTH if dual else ("1.5B",))(rule)
 
 
-@strategy("adaptive_k_sampling", aliases=("mv_adaptive_k_sampling",), needs=("1.5B",))
-def _adaptive_k_sampling(inputs: Inputs) -> Any:
+_adaptive_k(
+    "",
     """Cascade of all three with k = clamp(floor(8 (1 - p1)), 1, 8) samples; 1.5B alone if p1 >= 0.85.
 
-    Spends samples where 1.5B is likely to be wrong. For p1 in (0.75, 0.85) k is 1: such a greedy tier has no vote,
-    and its confidence is the model's score. Eight values of k are still one load of each model.
-    """
-    return _adaptive(inputs)
-
-
-@strategy(
-    "adaptive_k_sampling_with_escalation",
-    aliases=("mv_adaptive_k_sampling_with_escalation",),
-    needs=("1.5B",),
+    Spends samples where 1.5B is likely to be wrong. For p1 in (0.75, 0.85) k is 1: such a greedy tier has no
+    vote, and its confidence is the model's score. The many values of k are still one load of each model.""",
 )
-def _with_escalation(inputs: Inputs) -> Any:
-    """As adaptive_k_sampling, but k >= 5 skips 1.5B. For hard problems, where its samples would be thrown away.
+_adaptive_k(
+    "_with_escalation",
+    """As adaptive_k_sampling, but k >= 5 skips 1.5B: on hard problems its samples would be thrown away.
 
-    The dearest path (k samples of each, then 72B) costs 19 at k = 5 and 21 at k = 4: monotone is the first tier only.
-    """
-    return _adaptive(inputs, skip_from=5)
-
-
-@strategy(
-    "adaptive_k_sampling_with_dual_escalation",
-    aliases=("mv_adaptive_k_sampling_with_dual_escalation",),
-    needs=_BOTH,
+    Monotone in its first tier, not in its dearest path: that costs 19 at k = 5, and 21 with 1.5B at k = 4.""",
+    skip_from=5,
 )
-def _with_dual_escalation(inputs: Inputs) -> Any:
+_adaptive_k(
+    "_with_dual_escalation",
     """As adaptive_k_sampling_with_escalation, and k >= 5 with p7 < 0.4 goes straight to one sample of 72B.
 
-    Not monotone in money: a p7 raised to 0.4 buys k samples of 7B before the same 72B.
-    """
-    hopeless = (samples_for(inputs.scores["1.5B"]) >= 5) & (inputs.scores["7B"] < 0.4)
-    return np.where(hopeless, "mv_cascade_72B_k1_t0.0", _adaptive(inputs, skip_from=5))
-
-
-@strategy(
-    "adaptive_k_sampling_with_entropy_escalation",
-    aliases=("mv_adaptive_k_sampling_with_entropy_escalation",),
-    needs=("1.5B",),
+    Not monotone in money: a p7 raised to 0.4 buys k samples of 7B before the same 72B.""",
+    skip_from=5,
+    dual=True,
 )
-def _with_entropy_escalation(inputs: Inputs) -> Any:
-    """As adaptive_k_sampling under the entropy rule: an unclear ballot draws more before it escalates."""
-    return _adaptive(inputs, prefix="mv_entropy_cascade_")
+_adaptive_k(
+    "_with_entropy_escalation",
+    """As adaptive_k_sampling under the entropy rule: an unclear ballot draws more before it escalates.""",
+    prefix="mv_entropy_cascade_",
+)

@@ -8,8 +8,8 @@ Equality by key is an equivalence relation by construction. A key is its own key
 | `0.5`, `.50`, `1/2`, `\frac12`, `\dfrac{1}{2}` | `0.5` | a terminating decimal |
 | `1/3`, `2/6`, `0.\overline{3}` | `1/3` | any other rational, reduced; never rounded: 0.33 is not 1/3 |
 | `1 1/2`, `1\frac12` | `1.5` | a mixed number; `2\frac{5}{3}` (improper) stays text |
-| `1,000`, `1{,}000`, `1\,000`, `1 000`, `1e3`, `1\times10^3` | `1000` | only groups of exactly three; |exponent| <= 30 |
-| `$5`, `\$5`, `5 dollars`, `5 \text{cm}`, `12 apples`, `90^\circ` | the number | units are dropped, never converted: 5 cents is 5 |
+| `1,000`, `1{,}000`, `1\,000`, `1 000`, `1e3`, `1\times10^3` | `1000` | groups of three; exponent to 30 |
+| `\$5`, `5 \text{cm}`, `12 apples`, `90^\circ` | the number | dropped, not converted: 5 cents is 5 |
 | `50%`, `50\%`, `50 percent` | `50` | percent is a unit; 50% is not 0.5 |
 | `5 million` | `5000000` | scale words multiply |
 | `4th`, `4^{\text{th}}`, `4th grade` | `4` | an ordinal is its number |
@@ -22,7 +22,7 @@ Equality by key is an equivalence relation by construction. A key is its own key
 | `1, 1, 2` | `1, 1, 2` | a bare list with repeats: sorted, its own kind |
 | `1,2,...,n` | `1, 2, ..., n` | a list with an ellipsis keeps its order |
 | `x=1, y=2` | `{x=1,y=2}` | different names on the left stay |
-| `\begin{pmatrix}1/2\\2\end{pmatrix}` | `\begin{matrix}0.5\\2\end{matrix}` | p, b, B and plain alike; `vmatrix` is its own |
+| `\begin{pmatrix}1/2\\2\end{pmatrix}` | `\begin{matrix}0.5\\2\end{matrix}` | p, b, B alike; not `vmatrix` |
 | `(2,3)\cup(0,1)` | `(0,1)\cup(2,3)` | a union is sorted |
 | `5/1/2021` | `05/01/2021` | a date, padded, never reordered |
 | `3\pi/4`, `\frac{3\pi}{4}` | `\frac{3\pi}{4}` | a slash is a fraction where both sides are plain |
@@ -30,14 +30,14 @@ Equality by key is an equivalence relation by construction. A key is its own key
 | `none`, `null`, `nan`, `n/a`, `no answer`, `[invalid]`, empty | None | placeholders are never an answer |
 | `undefined`, `no solution`, `\emptyset`, `1/0` | text | these are answers |
 
-Nothing is evaluated: powers, roots and factorials stay as written, so `2^{-99}` and `2^{-98}` differ and nothing can
-run long. Symbolic equality, (x+1)^2 and x^2+2x+1, is not decided here.
+Nothing is evaluated: powers, roots and factorials stay as written, so `2^{-99}` and `2^{-98}` differ and
+nothing can run long. Symbolic equality, (x+1)^2 and x^2+2x+1, is not decided here.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from functools import lru_cache
 
@@ -51,21 +51,29 @@ _PEELS = 20  # layers of markup; a bound, because each layer costs a copy
 
 _INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
 _COMMAND_OR_TEXT = re.compile(r"(\\[a-zA-Z]+)|[^\\]+|\\")
-_LAYOUT = re.compile(r"(\\\\)|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,!;:> ]|~")
-_PLACEHOLDER = re.compile(r"none|null|nan|n/a|no answer|invalid|[?-]|\.\.\.|\[(?:\.\.\.|[a-z][a-z _-]+)?\]|\(\)|\{\}")
+_LAYOUT = re.compile(
+    r"(\\\\)|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,!;:> ]|~"
+)
+_PLACEHOLDER = re.compile(
+    r"none|null|nan|n/a|no answer|invalid|[?-]|\.\.\.|\[(?:\.\.\.|[a-z][a-z _-]+)?\]|\(\)|\{\}"
+)
 _NAME = re.compile(
     r"\s*(?:[a-z]{1,12}|\\[a-zA-Z]+|\\(?:text|mathrm)\s*\{[^{}]*\})(?:_(?:\w|\{\w+\}))?(?:\([a-z](?:,\s?[a-z])*\))?"
     r"\s*(?:=|\\in(?![a-z]))|\s*\([a-z](?:,\s?[a-z])*\)\s*="
 )
-_AND = re.compile(r"\s*(?:\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-z\\])(?:and|or)(?![a-z]))\s*")
+_AND = re.compile(
+    r"\s*(?:\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-z\\])(?:and|or)(?![a-z]))\s*"
+)
 _DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
 _MATRIX = re.compile(r"\\begin\{([bpvBV]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
-_BRACKETS = {"(": ")", "[": "]", "\\{": "\\}"}
+_OPENING = ("(", "[", "{", "\\{")
 _TURN = re.compile(r"\\.|[()\[\]{},;]", re.DOTALL)
 _CUP = re.compile(r"\\cup(?![a-zA-Z])")
 _TERM_END = re.compile(r"[()\[\]{}+\-=<>,|]|\\(?:pm|mp|leq|geq|neq|cup|in)(?![a-zA-Z])")
 _DIVISION = re.compile(r"([^/]+)/((?:[0-9.]+|[a-z]|\\[a-zA-Z]+)(?:\{[^{}]*\})?|\([^()]+\))")
-_WORDY = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|lim|sum|int|prod|arc[a-z]+)(?![a-zA-Z])|(?<![\\a-zA-Z])[a-z]{3}")
+_WORDY = re.compile(
+    r"\\(?:sin|cos|tan|cot|sec|csc|log|ln|lim|sum|int|prod|arc[a-z]+)(?![a-zA-Z])|(?<![\\a-zA-Z])[a-z]{3}"
+)
 
 
 def key(answer: str) -> str | None:
@@ -95,6 +103,8 @@ def _settled(answer: str) -> str | None:
     """Rewrite until nothing changes. Returning only fixed points is what makes `key` idempotent."""
     current = answer
     for _ in range(_ROUNDS):
+        if (number := _number(current)) is not None:
+            return number
         following = _form(current, 0)
         if following is None or following == current:
             return following
@@ -120,11 +130,15 @@ def _form(answer: str, depth: int) -> str | None:
         return f"{int(date[1]):02}/{int(date[2]):02}/{date[3]}"
     if text.startswith("\\begin") and (matrix := _MATRIX.fullmatch(text)):
         return _matrix(matrix[1], matrix[2], depth)
-    if (whole := _whole(text, depth)) is not None:
-        return whole
+    if (collection := _collection(text, depth)) is not None:
+        return collection
     if (bare := quantity.without_unit(text)) != text:
         return _form(bare, depth + 1)
-    if (name := _NAME.match(text)) and not set("=<>") & set(text[name.end() :]) and text[name.end() :].strip():
+    if (
+        (name := _NAME.match(text))
+        and not set("=<>") & set(text[name.end() :])
+        and text[name.end() :].strip()
+    ):
         return _form(text[name.end() :], depth + 1) if depth == 0 else _plain(text)
     return _plain(text)
 
@@ -167,27 +181,33 @@ def _plain(text: str) -> str | None:
     return (_fractions(spelled) if "/" in spelled else spelled) or None
 
 
-def _whole(text: str, depth: int) -> str | None:
+def _collection(text: str, depth: int) -> str | None:
     """Read a tuple, interval, set, union or bare list; None when the text is none of them."""
     opening = "\\{" if text.startswith("\\{") else text[0]
-    pieces, end = _split(text, len(opening)) if opening in _BRACKETS or opening == "{" else ([], 0)
-    if end == len(text) and pieces:
-        closing = "\\}" if text.endswith("\\}") else text[-1]
-        if opening in ("\\{", "{"):
-            if not any(piece.strip() for piece in pieces):
-                return "\\emptyset"
-            parts = _ordered(_parts(pieces, depth))
-            return _form(pieces[0], depth + 1) if len(pieces) == 1 else _joined("{", list(dict.fromkeys(parts)), "}")
-        if len(pieces) == 1:
-            return _form(pieces[0], depth + 1) if (opening, closing) == ("(", ")") else None
-        return _joined(opening, _parts(pieces, depth), closing)
+    if opening in _OPENING:
+        pieces, end = _split(text, len(opening))
+        if end == len(text):
+            return _bracketed(opening, pieces, text[-1], depth)
     if "\\cup" in text and len(pieces := _CUP.split(text)) > 1:
         return "\\cup".join(_ordered(_parts(pieces, depth)))
-    pieces, _ = _split(text, 0)
-    pieces = [piece for part in pieces for piece in _AND.split(part)]
-    pieces = [piece for piece in pieces if piece.strip()]
+    pieces = [piece for part in _split(text, 0)[0] for piece in _AND.split(part) if piece.strip()]
     if len(pieces) < 2 or not all(_mathematical(piece) for piece in pieces):
         return None
+    return _listed(pieces, depth)
+
+
+def _bracketed(opening: str, pieces: list[str], closing: str, depth: int) -> str | None:
+    if len(pieces) > 1:
+        parts = _parts(pieces, depth)
+        if opening in "([":
+            return f"{opening}{','.join(parts)}{closing}"
+        return _set(dict.fromkeys(_ordered(parts)))
+    if opening == "[" or closing == "]":
+        return None
+    return _form(pieces[0], depth + 1) if pieces[0].strip() else "\\emptyset"
+
+
+def _listed(pieces: list[str], depth: int) -> str:
     names = [match[0].strip() if (match := _NAME.match(piece)) else "" for piece in pieces]
     if names[0] and set(names[1:]) <= {names[0], ""}:
         pieces = [piece[match.end() :] if (match := _NAME.match(piece)) else piece for piece in pieces]
@@ -196,15 +216,16 @@ def _whole(text: str, depth: int) -> str | None:
         return ", ".join(parts)
     parts = _ordered(parts)
     # With a space behind the comma, so that "100, 100" cannot be read again as a hundred thousand.
-    return _joined("{", parts, "}") if len(set(parts)) == len(parts) else ", ".join(parts)
+    return _set(parts) if len(set(parts)) == len(parts) else ", ".join(parts)
 
 
 def _split(text: str, start: int) -> tuple[list[str], int]:
     """Split at the commas and semicolons of this level; also tell where the level ends."""
-    pieces, begin, depth = [], start, 0
+    pieces: list[str] = []
+    begin, depth = start, 0
     for match in _TURN.finditer(text, start):
         sign = match[0]
-        if sign in ("(", "[", "{", "\\{"):
+        if sign in _OPENING:
             depth += 1
         elif sign in (")", "]", "}", "\\}"):
             if depth == 0 and start:
@@ -217,7 +238,9 @@ def _split(text: str, start: int) -> tuple[list[str], int]:
 
 
 def _mathematical(piece: str) -> bool:
-    return len(piece.split()) <= 6 and (any(c.isdigit() or c in "\\." for c in piece) or len(piece.split()) == 1)
+    return len(piece.split()) <= 6 and (
+        any(c.isdigit() or c in "\\." for c in piece) or len(piece.split()) == 1
+    )
 
 
 def _parts(pieces: Sequence[str], depth: int) -> list[str]:
@@ -228,8 +251,9 @@ def _ordered(parts: list[str]) -> list[str]:
     return sorted(parts, key=sort_key)
 
 
-def _joined(opening: str, parts: list[str], closing: str) -> str:
-    return parts[0] if len(parts) == 1 and opening == "{" else f"{opening}{','.join(parts)}{closing}"
+def _set(members: Iterable[str]) -> str:
+    inside = ",".join(members)
+    return f"{{{inside}}}" if "," in inside else inside
 
 
 def _matrix(kind: str, body: str, depth: int) -> str:
@@ -240,8 +264,9 @@ def _matrix(kind: str, body: str, depth: int) -> str:
 
 
 def _fractions(spelled: str) -> str:
-    """Write a/b as a fraction wherever a is a plain product and b one factor, term by term at the top level."""
-    terms, begin, depth = [], 0, 0
+    """Write a/b as a fraction in each term where a is a plain product and b one factor."""
+    terms: list[str] = []
+    begin, depth = 0, 0
     for match in _TERM_END.finditer(spelled):
         sign = match[0]
         if sign in "([{":

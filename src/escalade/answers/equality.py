@@ -1,7 +1,7 @@
 """Equality of answers, the classes that votes are cast by, and grading against a gold answer.
 
-An answer is equal to another exactly when both fall into one class, whatever the order they come in. All three
-functions ask `_class_ids`, so they cannot disagree.
+An answer is equal to another exactly when both fall into one class, whatever the order they come in. All
+three functions ask `_class_ids`, so they cannot disagree.
 """
 
 from __future__ import annotations

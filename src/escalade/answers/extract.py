@@ -2,15 +2,15 @@ r"""The answer that a generated text gives, and the rule it was found by.
 
 | rule | looks like | taken |
 |---|---|---|
-| `boxed` | `\boxed{5}`, `\fbox{5}`, `\boxed {5}`, `\boxed 5` | the last complete one that is not empty, the innermost of nested ones |
+| `boxed` | `\boxed{5}`, `\fbox{5}`, `\boxed {5}`, `\boxed 5` | the last complete and not empty; the inner |
 | `hash` | `#### 42` | the last such line that leads with a number, a formula or a choice letter |
-| `phrase` | "the answer is 42", "Answer: 42" | the last one: its number, else a sentence of at most 60 characters |
+| `phrase` | "the answer is 42", "Answer: 42" | the last one: its number, else a short sentence |
 | `number` | the whole text is one number | the text |
 | `last_number` | any number, when asked for | the last one |
 
-Rules are tried in this order of authority. A box that is still open where the text ends, with no complete box inside,
-is a generation cut off inside its answer: the text then gives no answer at all, by no rule. Texts are hostile:
-every rule is linear in their length.
+Rules are tried in this order of authority. A box that is still open where the text ends, with no complete box
+inside, is a generation cut off inside its answer: the text then gives no answer at all, by no rule. Texts are
+hostile: every rule is linear in their length.
 """
 
 from __future__ import annotations
@@ -28,12 +28,17 @@ _PEELS = 20  # layers of markup; a bound, because each layer costs a copy
 
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])(\s*\{)?|\\.|[{}]", re.DOTALL)
 _BARE = re.compile(
-    r"\s*([+-]?\\?\$?[0-9][0-9.,/]*(?:\\?%)?|\\frac ?[0-9]{2}|\\(?!boxed|fbox|frac[^{])[a-zA-Z]+(?:\{[^{}]*\}){0,2}"
+    r"\s*([+-]?\\?\$?[0-9][0-9.,/]*(?:\\?%)?|\\frac ?[0-9]{2}"
+    r"|\\(?!boxed|fbox|frac[^{])[a-zA-Z]+(?:\{[^{}]*\}){0,2}"
     r"|[A-Zxyzn](?![a-zA-Z]))"
 )
 _HASH = re.compile(r"#{4,}[ \t]*([^\n]*)")
-_HASH_ANSWER = re.compile(r"(?![0-9]+[.):][ \t]+\S)(?:[-+]?[ ]?(?:\\?\$)?[.]?[0-9]|[$\\(\[{]|[A-Za-z]$|[-+][a-z]).*")
-_PHRASE = re.compile(r"\banswer\b[*_\s]{0,4}(?:(?:is|was|equals)\b[*_\s]{0,4}[:=]?|[:=])[*_\s]{0,6}", re.IGNORECASE)
+_HASH_ANSWER = re.compile(
+    r"(?![0-9]+[.):][ \t]+\S)(?:[-+]?[ ]?(?:\\?\$)?[.]?[0-9]|[$\\(\[{]|[A-Za-z]$|[-+][a-z]).*"
+)
+_PHRASE = re.compile(
+    r"\banswer\b[*_\s]{0,4}(?:(?:is|was|equals)\b[*_\s]{0,4}[:=]?|[:=])[*_\s]{0,6}", re.IGNORECASE
+)
 _SENTENCE_END = re.compile(r"\.(?=\s|$)(?<!\.\.)|[;\n?]|\*\*")
 _NUMBER = (
     r"[-+−]?(?:\\?[$]|[£€])?[-+]?(?:\\[dt]?frac\{-?[0-9]+\}\{[0-9]+\}"
@@ -41,8 +46,12 @@ _NUMBER = (
 )
 _LEADING_NUMBER = re.compile(rf"({_NUMBER})(?=[\s,;:!?)*]|\.(?:\s|$)|$)(?!\s*[-+*/=^<>\\×·÷(])")
 _ANY_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}")
-_MATH = re.compile(r"\$\$?(?![\s$])([^$\n]{1,200}?)(?<!\s)\$(?![0-9])|\\\(([^\n]{1,200}?)\\\)|\\\[([^\n]{1,200}?)\\\]")
-_VALUE_WORD = re.compile(r"\s*(?:hundred|thousand|[mbtr]{1,2}illion|dozen|percent|[ap]\.?m\b\.?)", re.IGNORECASE)
+_MATH = re.compile(
+    r"\$\$?(?![\s$])([^$\n]{1,200}?)(?<!\s)\$(?![0-9])|\\\(([^\n]{1,200}?)\\\)|\\\[([^\n]{1,200}?)\\\]"
+)
+_VALUE_WORD = re.compile(
+    r"\s*(?:hundred|thousand|[mbtr]{1,2}illion|dozen|percent|[ap]\.?m\b\.?)", re.IGNORECASE
+)
 _EXPLAINS = re.compile(r"\s*(?:because|since|as|so|which|that|but|when|if|for|by|after)\b", re.IGNORECASE)
 _SUM = re.compile(r"[0-9\s.,$+*/×÷()-]+=\s*(?=[^=]*$)")
 
@@ -58,8 +67,8 @@ class Answer:
 def extract(text: str, *, last_number: bool = False) -> Answer | None:
     r"""Find the answer that a generated text gives, by the most authoritative rule that finds one.
 
-    `last_number` allows the last number of the text to stand for an answer when nothing better is found. None when
-    there is no answer or the text is cut off inside it. Never raises.
+    `last_number` allows the last number of the text to stand for an answer when nothing better is found. None
+    when there is no answer or the text is cut off inside it. Never raises.
 
     >>> extract(r"So $x = 3$, thus \(\boxed{x=\boxed{3}}\).")
     Answer(text='3', rule='boxed')
@@ -81,12 +90,15 @@ def extract(text: str, *, last_number: bool = False) -> Answer | None:
 
 def _boxed(text: str) -> tuple[str, bool]:
     """Return the last box that holds something, and whether the text ends inside a later one."""
-    open_groups: list[tuple[int, int] | None] = []  # (where the box starts, where its content does); None: no box
+    # For each open brace: where its box and the content start, or None when it belongs to no box.
+    open_groups: list[tuple[int, int] | None] = []
     last_start, last = -1, ""
-    seen, content_at = 0, -1  # how far the text is read, and where something other than boxes and braces stood last
+    # How far the text is read, and where something other than boxes and braces stood last.
+    seen, content_at = 0, -1
     for match in _BOX.finditer(text):
         sign = match[0]
-        if sign[0] == "\\" and sign[1:5] not in ("boxe", "fbox") or not text[seen : match.start()].isspace() & (seen < match.start()):
+        boxes = sign.startswith(("\\boxed", "\\fbox"))
+        if (sign[0] == "\\" and not boxes) or text[seen : match.start()].strip():
             content_at = match.start()
         seen = match.end()
         if match[1] is not None:
@@ -98,11 +110,10 @@ def _boxed(text: str) -> tuple[str, bool]:
             # Content is cut out only for a later start, so nested boxes are copied once, not once a level.
             if box is None or box[0] <= last_start or content_at < box[1]:
                 continue
-            if (content := _clean(text[box[1] : match.start()])):
+            if content := _clean(text[box[1] : match.start()]):
                 last_start, last = box[0], content
-        elif sign in ("\\boxed", "\\fbox") and (bare := _BARE.match(text, match.end())):
-            if match.start() > last_start and (content := _clean(bare[1])):
-                last_start, last = match.start(), content
+        elif boxes and (bare := _BARE.match(text, match.end())) and (content := _clean(bare[1])):
+            last_start, last = match.start(), content
     return last, any(box is not None and box[0] > last_start for box in open_groups)
 
 

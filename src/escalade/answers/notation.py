@@ -1,7 +1,7 @@
 """The normal notation of a formula or phrase: one spelling for the many ways to typeset the same thing.
 
-Works on tokens, knows the shape of LaTeX and nothing of values: no arithmetic, no algebra, no evaluation. Spaces
-stay only where two numbers or two words would run together. Input is hostile: reading is linear in its
+Works on tokens, knows the shape of LaTeX and nothing of values: no arithmetic, no algebra, no evaluation.
+Spaces stay only where two numbers or two words would run together. Input is hostile: reading is linear in its
 length, and nesting deeper than `DEEPEST` is copied as it stands.
 """
 
@@ -15,34 +15,35 @@ _TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[0-9]+(?:\.[0-9]+)?|\.[0-9]+|[^\W\d_]+|\s+
 _ENDS_IN_COMMAND = re.compile(r"\\[a-zA-Z]+\Z")
 _SINGLE = re.compile(r"[0-9.]+|\w|\\[a-zA-Z]+")
 
-_SPACES = frozenset(
-    ["~", "\\,", "\\!", "\\;", "\\:", "\\ ", "\\>", "\\quad", "\\qquad", "\\left", "\\right", "\\displaystyle"]
-    + [f"\\{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r", "m")]
-    + ["\\textstyle", "\\limits", "\\nolimits", "\\rm", "\\bf", "\\it"]
-)
-WRAPPERS = frozenset(
-    "\\" + name
-    for name in (
-        "text textbf textit textrm textsf texttt textnormal mathrm mathbf mathit mathsf mathtt mathnormal"
-        " mbox hbox emph operatorname boxed fbox"
-    ).split()
-)
+_SIZES = [f"\\{size}{side}" for size in ("big", "Big", "bigg", "Bigg") for side in ("", "l", "r", "m")]
+_SPACING_COMMANDS = r"""
+\, \! \; \: \> \quad \qquad \left \right \displaystyle \textstyle \limits \nolimits \rm \bf \it
+"""
+_SPACES = frozenset(["~", "\\ ", *_SIZES, *_SPACING_COMMANDS.split()])
+_WRAPPER_COMMANDS = r"""
+\text \textbf \textit \textrm \textsf \texttt \textnormal \mathrm \mathbf \mathit \mathsf \mathtt
+\mathnormal \mbox \hbox \emph \operatorname \boxed \fbox
+"""
+WRAPPERS = frozenset(_WRAPPER_COMMANDS.split())
 _FRACTIONS = frozenset(["\\frac", "\\binom"])
 _SAME = {
-    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom", "\\tbinom": "\\binom",
-    "\\le": "\\leq", "\\leqslant": "\\leq", "\\ge": "\\geq", "\\geqslant": "\\geq", "\\ne": "\\neq",
-    "\\times": "\\cdot", "*": "\\cdot", "\\ast": "\\cdot", "\\div": "/", "\\lt": "<", "\\gt": ">",
-    "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lvert": "|", "\\rvert": "|", "\\vert": "|", "\\colon": ":",
-    "\\varnothing": "\\emptyset", "\\dots": "...", "\\ldots": "...", "\\cdots": "...", "\\to": "\\rightarrow",
-    "sqrt": "\\sqrt", "pi": "\\pi", "infinity": "\\infty",
+    "\\dfrac": "\\frac", "\\tfrac": "\\frac", "\\cfrac": "\\frac", "\\dbinom": "\\binom",
+    "\\tbinom": "\\binom", "\\le": "\\leq", "\\leqslant": "\\leq", "\\ge": "\\geq",
+    "\\geqslant": "\\geq", "\\ne": "\\neq", "\\times": "\\cdot", "*": "\\cdot", "\\ast": "\\cdot",
+    "\\div": "/", "\\lt": "<", "\\gt": ">", "\\lbrace": "\\{", "\\rbrace": "\\}", "\\lvert": "|",
+    "\\rvert": "|", "\\vert": "|", "\\colon": ":", "\\varnothing": "\\emptyset", "\\dots": "...",
+    "\\ldots": "...", "\\cdots": "...", "\\to": "\\rightarrow", "sqrt": "\\sqrt", "pi": "\\pi",
+    "infinity": "\\infty",
 }  # fmt: skip
-_UNICODE = str.maketrans(
-    {"−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "÷": "/", "⁄": "/", "∕": "/", "∗": "*"}
-    | {"π": "\\pi ", "∞": "\\infty ", "≤": "\\leq ", "≥": "\\geq ", "≠": "\\neq ", "√": "\\sqrt ", "θ": "\\theta "}
-    | {"°": "", "º": "", "²": "^2", "³": "^3", "∪": "\\cup ", "∈": "\\in ", "∅": "\\emptyset ", "…": "...", "±": "\\pm "}
-    | {"½": "\\frac12 ", "¼": "\\frac14 ", "¾": "\\frac34 ", "⅓": "\\frac13 ", "⅔": "\\frac23 ", "％": "%", "＄": "$"}
-    | {"“": '"', "”": '"', "‘": "'", "’": "'", "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "", "，": ","}
-)
+_UNICODE = str.maketrans({
+    "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∗": "*", "÷": "/", "⁄": "/",
+    "∕": "/", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "√": "\\sqrt ", "±": "\\pm ", "≤": "\\leq ",
+    "≥": "\\geq ", "≠": "\\neq ", "∪": "\\cup ", "∈": "\\in ", "∅": "\\emptyset ", "…": "...",
+    "°": "", "º": "", "²": "^2", "³": "^3", "½": "\\frac12 ", "¼": "\\frac14 ", "¾": "\\frac34 ", "⅓": "\\frac13 ",
+    "⅔": "\\frac23 ",
+    "“": '"', "”": '"', "‘": "'", "’": "'", "％": "%", "＄": "$", "，": ",",
+    "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "",
+})  # fmt: skip
 
 
 def ascii_signs(text: str) -> str:

@@ -1,7 +1,8 @@
 """Money, percent, degrees and units: what stands around a number without being part of its value.
 
-A unit is dropped, never converted: 5 cm, 5 m and 5 are one answer, since golds are bare numbers and the problem names
-the unit. Words that change the value or the meaning ("5 thirds", "4 pm", "5 or 6") are no units.
+A unit is dropped, never converted: 5 cm, 5 m and 5 are one answer, since golds are bare numbers and the
+problem names the unit. Words that change the value or the meaning ("5 thirds", "4 pm", "5 or 6") are no
+units.
 """
 
 from __future__ import annotations
@@ -10,27 +11,34 @@ import re
 
 LONGEST = 120
 
-_UNITS = frozenset(
-    "cm mm km nm dm kg mg ml cl dl mi ft in yd oz lb lbs hr hrs min mins sec secs ms mph kph rpm deg rad usd eur gbp"
-    " sq cu hz kb mb gb kw cents cent feet foot inch mile miles hours hour days day weeks week years year yards yard"
-    " meter meters metre metres units unit square cubic dollars dollar percent euros pounds".split()
-)
-_NOT_UNITS = frozenset(
-    "and or to is are am pm plus minus times over mod modulo base half halves third thirds quarter quarters fourth"
-    " fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths hundredth hundredths"
-    " thousandth thousandths dozen dozens squared cubed factorial choose than less more sin cos tan cot csc sec log ln"
-    " exp sqrt pi root if for when bc ad bce ce infinity infty not greater negative positive even odd remainder north"
-    " south east west up down jan feb mar apr may jun jul aug sep sept oct nov dec january february march april june"
-    " july august september october november december divided multiplied power th st nd rd".split()
-)
+_UNIT_WORDS = """
+cm mm km nm dm kg mg ml cl dl mi ft in yd oz lb lbs hr hrs min mins sec secs ms mph kph rpm deg rad usd
+eur gbp sq cu hz kb mb gb kw cents cent feet foot inch mile miles hours hour days day weeks week years
+year yards yard meter meters metre metres units unit square cubic dollars dollar percent euros pounds
+"""
+_OTHER_WORDS = """
+and or to is are am pm plus minus times over mod modulo base half halves third thirds quarter quarters
+fourth fourths fifth fifths sixth sixths seventh sevenths eighth eighths ninth ninths tenth tenths
+hundredth hundredths thousandth thousandths dozen dozens squared cubed factorial choose than less more
+sin cos tan cot csc sec log ln exp sqrt pi root if for when bc ad bce ce infinity infty not greater
+negative positive even odd remainder north south east west up down jan feb mar apr may jun jul aug sep
+sept oct nov dec january february march april june july august september october november december
+divided multiplied power th st nd rd
+"""
+_UNITS = frozenset(_UNIT_WORDS.split())
+_NOT_UNITS = frozenset(_OTHER_WORDS.split())
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 _SMALL_RATE = re.compile(r"(?:[mgl]|[ckm]m|mi|ft)/(?:s|sec|h|hr|min|l)\b")
-_SIGNS = re.compile(r"(?<=[0-9}]) ?\\?%|\\?\$|[£€]|\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
+_SIGNS = re.compile(
+    r"(?<=[0-9}]) ?\\?%|\\?\$|[£€]|\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])"
+)
 _GROUPED = re.compile(r"(?<![0-9,.(\[{])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?!,?[0-9])")
 _GROUPS_SET_APART = re.compile(r"(?<=[0-9])(?:\{,\}|, ?\\!) ?(?=[0-9]{3}(?![0-9]))")
 _WRAPPED = re.compile(r"\\(?:text|textrm|textbf|textit|mathrm|mbox|hbox|rm)\s*\{([^{}]*)\}?")
-_WRAPPED_TAIL = re.compile(r"(?:\\(?:text|textrm|textbf|textit|mathrm|mbox|hbox|rm)\s*\{[^{}]*\}?|\^\{?-?[0-9]\}?|[\s/])+")
+_WRAPPED_TAIL = re.compile(
+    r"(?:\\(?:text|textrm|textbf|textit|mathrm|mbox|hbox|rm)\s*\{[^{}]*\}?|\^\{?-?[0-9]\}?|[\s/])+"
+)
 _PLAIN = re.compile(r"(.*[0-9}])(\s*)([a-z][a-z.'/ -]*(?:\^ ?\{?[23]\}?)?)", re.DOTALL)
 _CURRENCY_FIRST = re.compile(r"(?:usd|eur|gbp|rs\.?) ?(?=[0-9])")
 _ORDINAL = re.compile(
@@ -42,8 +50,8 @@ _WORD = re.compile(r"[a-z]+")
 def without_signs(text: str) -> str:
     """Drop money, percent and degree signs, the endings of ordinals and the separators of thousands.
 
-    A comma separates thousands only before groups of exactly three digits, without a space and not right behind an
-    opening bracket: `1,000` is a number, `(1,000)` a pair, `1, 000` and `1,00` are lists.
+    A comma separates thousands only before groups of exactly three digits, without a space and not right
+    behind an opening bracket: `1,000` is a number, `(1,000)` a pair, `1, 000` and `1,00` are lists.
 
     >>> without_signs("$1,000"), without_signs(r"50\\%"), without_signs("(1,000)")
     ('1000', '50', '(1,000)')
@@ -56,7 +64,7 @@ def without_signs(text: str) -> str:
 
 
 def join_groups(text: str) -> str:
-    """Join the thousands that LaTeX sets apart by `{,}` or `,\\!`; to be done before spacing commands are dropped.
+    """Join the thousands that LaTeX sets apart by `{,}` or `,\\!`, while spacing commands are still there.
 
     >>> join_groups(r"11,\\! 111{,}000")
     '11111000'

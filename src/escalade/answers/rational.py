@@ -1,8 +1,8 @@
 """Exact rational numbers as they are written in answers: one value, one writing.
 
-Knows signs, decimals, fractions, mixed numbers, powers of ten and repeating decimals; knows nothing of units or
-money. Numbers are pairs of integers, never floats. Whatever would be long to write stays unread, so no input can
-cost more than a few hundred digits of arithmetic.
+Knows signs, decimals, fractions, mixed numbers, powers of ten and repeating decimals; knows nothing of units
+or money. Numbers are pairs of integers, never floats. Whatever would be long to write stays unread, so no
+input can cost more than a few hundred digits of arithmetic.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ def ratio(numerator: int, denominator: int) -> Rational | None:
 def read(text: str) -> Rational | None:
     """Read one number written in digits or in normal notation (see `notation`), else None.
 
-    Accepts `7`, `-.5`, `1.5e3`, `3/4`, `\\frac{3}{4}`, `1 1/2`, `1\\frac{1}{2}`, `3\\cdot10^4`, `0.\\overline{3}` and
-    `1 000`. An improper fraction behind a whole number (`2\\frac{5}{3}`) is a product to some and is not read. Never
-    raises.
+    Accepts `7`, `-.5`, `1.5e3`, `3/4`, `\\frac{3}{4}`, `1 1/2`, `1\\frac{1}{2}`, `3\\cdot10^4`,
+    `0.\\overline{3}` and `1 000`. An improper fraction behind a whole number (`2\\frac{5}{3}`) is a product
+    to some and is not read. Never raises.
 
     >>> read("1 1/2")
     Rational(numerator=3, denominator=2)
@@ -78,7 +78,8 @@ def read(text: str) -> Rational | None:
 def write(value: Rational) -> str | None:
     """Write a number in its one canonical form, or None when that takes more than `LONGEST` characters.
 
-    An integer is written as such, a terminating decimal without trailing zeros, anything else as numerator/denominator.
+    An integer is written as such, a terminating decimal without trailing zeros, anything else as
+    numerator/denominator.
 
     >>> [write(Rational(7, 1)), write(Rational(-1, 8)), write(Rational(1, 3))]
     ['7', '-0.125', '1/3']

@@ -8,7 +8,7 @@ stopping rests on these bounds.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -35,7 +35,7 @@ class Estimator:
     """Whether it rests on agreement: then a single sample says nothing."""
 
 
-def entropy_bits(counts: list[float]) -> float:
+def entropy_bits(counts: Sequence[float]) -> float:
     """Return the entropy of vote shares, in bits: H = -sum p_i log2 p_i.
 
     Example:
@@ -48,13 +48,13 @@ def entropy_bits(counts: list[float]) -> float:
     return max(0.0, -math.fsum(n / total * math.log2(n / total) for n in sorted(counts) if n > 0))
 
 
-def entropy_bounds(counts: list[float], r: float) -> Bounds:
+def entropy_bounds(counts: Sequence[float], r: float) -> Bounds:
     """Return the least and the most entropy that `r` more votes can leave.
 
     By majorisation: all of them for the leader give the least, each of them for a class of its own the most.
     """
     open_seats = round(r)
-    least = [counts[0] + open_seats, *counts[1:]] if counts else [open_seats]
+    least: list[float] = [counts[0] + open_seats, *counts[1:]] if counts else [open_seats]
     return Bounds(entropy_bits(least), entropy_bits([*counts, *[1.0] * open_seats]))
 
 

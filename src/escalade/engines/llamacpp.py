@@ -23,7 +23,7 @@ from escalade.engines.base import Demand, Progress, Request, chat_bound
 from escalade.errors import EngineError, SettingError
 from escalade.pool import Pool, PoolModel
 from escalade.samples.sample import Generation
-from escalade.weights import require, sha256_of
+from escalade.weights import hash_of, require
 
 
 class Options(BaseModel):
@@ -58,7 +58,7 @@ class Engine:
         """The weights' sha256: identity is the hash, not the place. Known from the pool, the file need not be there."""
         if model.sha256 is not None:
             return f"gguf:{model.sha256}"
-        return f"gguf:{sha256_of(require(model, pool=self._pool.name))}"
+        return f"gguf:{hash_of(require(model, pool=self._pool.name)).sha256}"
 
     def in_flight(self, model: PoolModel) -> int:
         """As many as there are slots."""
@@ -207,5 +207,3 @@ def _options(model: PoolModel) -> Options:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise SettingError(f"model {model.alias}: option {place!r} of engine llamacpp: {first['msg']}") from error
-
-

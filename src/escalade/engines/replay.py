@@ -87,9 +87,7 @@ class Engine:
             if rows is None:
                 return []
             wanted = round(temperature, 6)
-            found = [
-                g for t, g in zip(rows.temperatures, rows.generations, strict=True) if t is None or t == wanted
-            ]
+            found = [g for t, g in zip(rows.temperatures, rows.generations, strict=True) if t is None or t == wanted]
             if not found:
                 have = ", ".join(f"t{t:g}" for t in sorted({t for t in rows.temperatures if t is not None}))
                 raise TableError(

@@ -69,7 +69,9 @@ class Recording:
         """Samples by (problem id, model name)."""
         out: dict[tuple[str, str], Rows] = {}
         for key, group in self.table.groupby(["id", "model"], sort=False):
-            records = group.to_dict("records")
+            if "sample_index" in group:
+                group = group.sort_values("sample_index", kind="stable")
+            records: list[dict[Any, Any]] = group.to_dict("records")
             problem, model = key
             out[str(problem), str(model)] = Rows(
                 tuple(_rounded(r.get("temperature")) for r in records), tuple(_generation(r) for r in records)
@@ -114,18 +116,7 @@ def read_recording(path: Path) -> Recording:
     ids = table["problem_id"].astype(str)
     table = table.assign(id=table["dataset"].astype(str) + "/" + ids if several else ids)
     table["model"] = table["model"].astype(str)
-    if "sample_index" in table:
-        # The order of the recording, whatever the order of the rows.
-        table = table.sort_values("sample_index", kind="stable")
-        order = pd.Categorical(table["id"], categories=ids_in_order(ids if not several else None, table))
-        table = table.assign(_order=order.codes).sort_values("_order", kind="stable").drop(columns="_order")
     return Recording(path, table, pool)
-
-
-def ids_in_order(ids: pd.Series[str] | None, table: pd.DataFrame) -> list[str]:
-    """Return the problem ids in order of appearance in the file."""
-    source = table.sort_index()["id"] if ids is None else ids
-    return list(source.drop_duplicates())
 
 
 def write_recording(rows: Sequence[Mapping[str, Any]], pool: Pool, path: Path) -> None:
@@ -138,7 +129,7 @@ def write_recording(rows: Sequence[Mapping[str, Any]], pool: Pool, path: Path) -
     partial.replace(path)
 
 
-def _generation(record: Mapping[str, Any]) -> Generation:
+def _generation(record: Mapping[Any, Any]) -> Generation:
     answer = _known(record.get("answer"))
     return Generation(
         text=_known(record.get("text")),

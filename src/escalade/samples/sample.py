@@ -52,13 +52,14 @@ def read(index: int, generation: Generation, *, seed: int | None = None, last_nu
         >>> sample.rule, sample.key
         ('boxed', '0.5')
     """
+    answer: str | None = None
+    rule: str | None = None
     if generation.answer is not None:
         answer, rule = generation.answer, "recorded"
     elif generation.text is not None:
         found = answers.extract(generation.text, last_number=last_number)
-        answer, rule = (None, None) if found is None else (found.text, found.rule)
-    else:
-        answer, rule = None, None
+        if found is not None:
+            answer, rule = found.text, found.rule
     cut_off = generation.finish_reason == "length"
     key = None if answer is None or cut_off else answers.key(answer)
     return Sample(index, generation, seed, answer, rule, key)

@@ -6,6 +6,6 @@ order, passes over one that cannot be reached with a word, and keeps a file only
 
 from escalade.weights.cache import ModelState, cache_folder, locate, require, state
 from escalade.weights.fetch import pull
-from escalade.weights.job import Progress, Say
+from escalade.weights.job import Progress, Say, hash_of
 
-__all__ = ["ModelState", "Progress", "Say", "cache_folder", "locate", "pull", "require", "state"]
+__all__ = ["ModelState", "Progress", "Say", "cache_folder", "hash_of", "locate", "pull", "require", "state"]

