@@ -198,9 +198,7 @@ def test_P19_V1_placeholders_and_nothing_have_no_key(text: str):
     assert key(text) is None
 
 
-@pytest.mark.parametrize(
-    "text", ["undefined", "no solution", "1/0", r"\frac{3}{0}", r"\emptyset", "<", "+", "0"]
-)
+@pytest.mark.parametrize("text", ["undefined", "no solution", "1/0", r"\frac{3}{0}", r"\emptyset", "<", "+", "0"])
 def test_answers_that_are_no_placeholders(text: str):
     assert key(text) is not None
 

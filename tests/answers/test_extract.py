@@ -47,9 +47,7 @@ def test_a_complete_box_after_an_unclosed_one_counts():
     assert found(r"\boxed{12 is wrong, so \boxed{7}") == "7"
 
 
-@pytest.mark.parametrize(
-    "empty", [r"\boxed{}", r"\boxed{ }", r"\boxed{\boxed{}}", r"\boxed{$$}", r"\boxed{.}"]
-)
+@pytest.mark.parametrize("empty", [r"\boxed{}", r"\boxed{ }", r"\boxed{\boxed{}}", r"\boxed{$$}", r"\boxed{.}"])
 def test_an_empty_box_is_no_answer(empty: str):
     assert extract(empty) is None
     assert found(r"\boxed{5} and " + empty) == "5"

@@ -51,19 +51,13 @@ _PEELS = 20  # layers of markup; a bound, because each layer costs a copy
 
 _INTEGER = re.compile(r"-?[1-9][0-9]{0,17}|0")
 _COMMAND_OR_TEXT = re.compile(r"(\\[a-zA-Z]+)|[^\\]+|\\")
-_LAYOUT = re.compile(
-    r"(\\\\)|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,!;:> ]|~"
-)
-_PLACEHOLDER = re.compile(
-    r"none|null|nan|n/a|no answer|invalid|[?-]|\.\.\.|\[(?:\.\.\.|[a-z][a-z _-]+)?\]|\(\)|\{\}"
-)
+_LAYOUT = re.compile(r"(\\\\)|\\(?:left|right|[bB]igg?[lrm]?|displaystyle|quad|qquad)(?![a-zA-Z])|\\[,!;:> ]|~")
+_PLACEHOLDER = re.compile(r"none|null|nan|n/a|no answer|invalid|[?-]|\.\.\.|\[(?:\.\.\.|[a-z][a-z _-]+)?\]|\(\)|\{\}")
 _NAME = re.compile(
     r"\s*(?:[a-z]{1,12}|\\[a-zA-Z]+|\\(?:text|mathrm)\s*\{[^{}]*\})(?:_(?:\w|\{\w+\}))?(?:\([a-z](?:,\s?[a-z])*\))?"
     r"\s*(?:=|\\in(?![a-z]))|\s*\([a-z](?:,\s?[a-z])*\)\s*="
 )
-_AND = re.compile(
-    r"\s*(?:\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-z\\])(?:and|or)(?![a-z]))\s*"
-)
+_AND = re.compile(r"\s*(?:\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-z\\])(?:and|or)(?![a-z]))\s*")
 _DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
 _MATRIX = re.compile(r"\\begin\{([bpvBV]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _OPENING = ("(", "[", "{", "\\{")
@@ -134,11 +128,7 @@ def _form(answer: str, depth: int) -> str | None:
         return collection
     if (bare := quantity.without_unit(text)) != text:
         return _form(bare, depth + 1)
-    if (
-        (name := _NAME.match(text))
-        and not set("=<>") & set(text[name.end() :])
-        and text[name.end() :].strip()
-    ):
+    if (name := _NAME.match(text)) and not set("=<>") & set(text[name.end() :]) and text[name.end() :].strip():
         return _form(text[name.end() :], depth + 1) if depth == 0 else _plain(text)
     return _plain(text)
 
@@ -220,7 +210,11 @@ def _listed(pieces: list[str], depth: int) -> str:
 
 
 def _split(text: str, start: int) -> tuple[list[str], int]:
-    """Split at the commas and semicolons of this level; also tell where the level ends."""
+    """Split at the commas and semicolons of this level; also tell where the level ends.
+
+    Behind an opening bracket (start > 0) the level ends with its closing one, beyond the text when there is none. The
+    top level (start 0) is left whole when its brackets do not match.
+    """
     pieces: list[str] = []
     begin, depth = start, 0
     for match in _TURN.finditer(text, start):
@@ -228,19 +222,19 @@ def _split(text: str, start: int) -> tuple[list[str], int]:
         if sign in _OPENING:
             depth += 1
         elif sign in (")", "]", "}", "\\}"):
-            if depth == 0 and start:
-                return [*pieces, text[begin : match.start()]], match.end()
-            depth = max(depth - 1, 0)
+            if depth == 0:
+                return ([*pieces, text[begin : match.start()]], match.end()) if start else ([text], len(text))
+            depth -= 1
         elif sign in ",;" and depth == 0:
             pieces.append(text[begin : match.start()])
             begin = match.end()
+    if depth and not start:
+        return [text], len(text)
     return [*pieces, text[begin:]], len(text) + 1 if start else len(text)
 
 
 def _mathematical(piece: str) -> bool:
-    return len(piece.split()) <= 6 and (
-        any(c.isdigit() or c in "\\." for c in piece) or len(piece.split()) == 1
-    )
+    return len(piece.split()) <= 6 and (any(c.isdigit() or c in "\\." for c in piece) or len(piece.split()) == 1)
 
 
 def _parts(pieces: Sequence[str], depth: int) -> list[str]:

@@ -33,12 +33,8 @@ _BARE = re.compile(
     r"|[A-Zxyzn](?![a-zA-Z]))"
 )
 _HASH = re.compile(r"#{4,}[ \t]*([^\n]*)")
-_HASH_ANSWER = re.compile(
-    r"(?![0-9]+[.):][ \t]+\S)(?:[-+]?[ ]?(?:\\?\$)?[.]?[0-9]|[$\\(\[{]|[A-Za-z]$|[-+][a-z]).*"
-)
-_PHRASE = re.compile(
-    r"\banswer\b[*_\s]{0,4}(?:(?:is|was|equals)\b[*_\s]{0,4}[:=]?|[:=])[*_\s]{0,6}", re.IGNORECASE
-)
+_HASH_ANSWER = re.compile(r"(?![0-9]+[.):][ \t]+\S)(?:[-+]?[ ]?(?:\\?\$)?[.]?[0-9]|[$\\(\[{]|[A-Za-z]$|[-+][a-z]).*")
+_PHRASE = re.compile(r"\banswer\b[*_\s]{0,4}(?:(?:is|was|equals)\b[*_\s]{0,4}[:=]?|[:=])[*_\s]{0,6}", re.IGNORECASE)
 _SENTENCE_END = re.compile(r"\.(?=\s|$)(?<!\.\.)|[;\n?]|\*\*")
 _NUMBER = (
     r"[-+−]?(?:\\?[$]|[£€])?[-+]?(?:\\[dt]?frac\{-?[0-9]+\}\{[0-9]+\}"
@@ -46,12 +42,8 @@ _NUMBER = (
 )
 _LEADING_NUMBER = re.compile(rf"({_NUMBER})(?=[\s,;:!?)*]|\.(?:\s|$)|$)(?!\s*[-+*/=^<>\\×·÷(])")
 _ANY_NUMBER = re.compile(rf"(?<![\w.]){_NUMBER}")
-_MATH = re.compile(
-    r"\$\$?(?![\s$])([^$\n]{1,200}?)(?<!\s)\$(?![0-9])|\\\(([^\n]{1,200}?)\\\)|\\\[([^\n]{1,200}?)\\\]"
-)
-_VALUE_WORD = re.compile(
-    r"\s*(?:hundred|thousand|[mbtr]{1,2}illion|dozen|percent|[ap]\.?m\b\.?)", re.IGNORECASE
-)
+_MATH = re.compile(r"\$\$?(?![\s$])([^$\n]{1,200}?)(?<!\s)\$(?![0-9])|\\\(([^\n]{1,200}?)\\\)|\\\[([^\n]{1,200}?)\\\]")
+_VALUE_WORD = re.compile(r"\s*(?:hundred|thousand|[mbtr]{1,2}illion|dozen|percent|[ap]\.?m\b\.?)", re.IGNORECASE)
 _EXPLAINS = re.compile(r"\s*(?:because|since|as|so|which|that|but|when|if|for|by|after)\b", re.IGNORECASE)
 _SUM = re.compile(r"[0-9\s.,$+*/×÷()-]+=\s*(?=[^=]*$)")
 

@@ -30,9 +30,7 @@ _NOT_UNITS = frozenset(_OTHER_WORDS.split())
 _SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 
 _SMALL_RATE = re.compile(r"(?:[mgl]|[ckm]m|mi|ft)/(?:s|sec|h|hr|min|l)\b")
-_SIGNS = re.compile(
-    r"(?<=[0-9}]) ?\\?%|\\?\$|[£€]|\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])"
-)
+_SIGNS = re.compile(r"(?<=[0-9}]) ?\\?%|\\?\$|[£€]|\^ ?(?:\{ ?\\circ ?\}|\\circ(?![a-zA-Z]))|\\degree(?![a-zA-Z])")
 _GROUPED = re.compile(r"(?<![0-9,.(\[{])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?!,?[0-9])")
 _GROUPS_SET_APART = re.compile(r"(?<=[0-9])(?:\{,\}|, ?\\!) ?(?=[0-9]{3}(?![0-9]))")
 _WRAPPED = re.compile(r"\\(?:text|textrm|textbf|textit|mathrm|mbox|hbox|rm)\s*\{([^{}]*)\}?")
