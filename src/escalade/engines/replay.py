@@ -54,8 +54,8 @@ class Engine:
         return f"replay:{self._recording.fingerprint}:{self._names[model.alias]}"
 
     def in_flight(self, model: PoolModel) -> int:
-        """As many as anybody wants: nothing is computed."""
-        return 1 << 20
+        """One after the other: so what settled-early stopping leaves out is never drawn."""
+        return 1
 
     def prompt_bound(self, request: Request) -> int:
         """The recorded number, which is exact."""

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, fields
+from functools import cached_property, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +26,7 @@ from escalade.samples.sample import Generation
 
 _POOL_KEY = b"escalade.pool"
 _NEEDED = ("problem_id", "model")
+_USED = ("temperature", *(field.name for field in fields(Generation)))
 
 
 class Rows(NamedTuple):
@@ -67,16 +68,19 @@ class Recording:
     @cached_property
     def rows(self) -> Mapping[tuple[str, str], Rows]:
         """Samples by (problem id, model name)."""
-        out: dict[tuple[str, str], Rows] = {}
-        for key, group in self.table.groupby(["id", "model"], sort=False):
-            if "sample_index" in group:
-                group = group.sort_values("sample_index", kind="stable")
-            records: list[dict[Any, Any]] = group.to_dict("records")
-            problem, model = key
-            out[str(problem), str(model)] = Rows(
-                tuple(_rounded(r.get("temperature")) for r in records), tuple(_generation(r) for r in records)
-            )
-        return out
+        table = self.table
+        if "sample_index" in table:
+            table = table.sort_values("sample_index", kind="stable")
+        columns = {name: table[name].tolist() for name in _USED if name in table}
+        ids, models = table["id"].tolist(), table["model"].tolist()
+        found: dict[tuple[str, str], list[tuple[float | None, Generation]]] = {}
+        for row, key in enumerate(zip(ids, models, strict=True)):
+            record = {name: values[row] for name, values in columns.items()}
+            found.setdefault(key, []).append((_rounded(record.get("temperature")), _generation(record)))
+        return {
+            key: Rows(tuple(t for t, _ in drawn), tuple(generation for _, generation in drawn))
+            for key, drawn in found.items()
+        }
 
 
 def shipped_recording() -> Path:
@@ -90,6 +94,16 @@ def read_recording(path: Path) -> Recording:
     Raises:
         TableError: no such file, or a column that is needed is missing.
     """
+    try:
+        state = path.stat()
+    except FileNotFoundError as error:
+        raise TableError(f"recording {path} is not there: check the path behind replay:") from error
+    return _read(path, state.st_mtime_ns, state.st_size)
+
+
+# Strategies and seeds are compared on one recording again and again; a file that changed is read anew.
+@lru_cache(maxsize=4)
+def _read(path: Path, changed: int, size: int) -> Recording:
     pool = None
     try:
         if path.suffix == ".csv":
@@ -102,8 +116,6 @@ def read_recording(path: Path) -> Recording:
             if _POOL_KEY in metadata:
                 pool = Pool.model_validate_json(metadata[_POOL_KEY])
             table = arrow.to_pandas()
-    except FileNotFoundError as error:
-        raise TableError(f"recording {path} is not there: check the path behind replay:") from error
     except (OSError, ValueError) as error:
         raise TableError(f"recording {path} cannot be read as a table: {error}") from error
     missing = [name for name in _NEEDED if name not in table]

@@ -127,7 +127,10 @@ class Store:
             f"WHERE problem = ? AND model = ? AND params = ? AND idx IN ({marks}) ORDER BY idx",
             (*key, *indexes),
         )
-        return [Stored(key, *row[:5], Generation(*row[5:])) for row in rows]
+        return [
+            Stored(key, index, seed, problem_id, model_name, temperature, Generation(*rest))
+            for index, seed, problem_id, model_name, temperature, *rest in rows
+        ]
 
     def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
         """Return the cancelled requests of these indexes: paid for, though they gave no sample."""

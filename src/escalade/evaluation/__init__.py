@@ -1,0 +1,1 @@
+"""Evaluation: what a run's outcomes are worth, with the uncertainty said."""

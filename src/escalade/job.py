@@ -1,0 +1,302 @@
+"""A job: problems, pool, routes and settings of one run, read and checked before anything is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from escalade.cascade.policy import Policy
+from escalade.engines.base import Demand, Engine, open_engine
+from escalade.engines.replay import open_recording, recorded_pool
+from escalade.errors import ProblemError, RouteError, ScoreError, SettingError
+from escalade.executor import Task
+from escalade.limits import Limits
+from escalade.pool import Pool, PoolModel, load_pool
+from escalade.problems import CALIBRATED, ID, SCORE, Problem, problems_from, read_problems, read_table, shipped_problems
+from escalade.routes import Kind, Route, executed, parse_route
+from escalade.samples.recorded import Recording
+from escalade.scores import Scores
+from escalade.strategies import Strategy, get_strategy, load_strategy
+
+Problems = str | Path | pd.DataFrame | Sequence[Problem] | Sequence[Mapping[str, Any]]
+"""Where problems may come from: a file, a table, records, or problems as they are."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run, ready to go."""
+
+    pool: Pool
+    tasks: tuple[Task, ...]
+    policy: Policy
+    limits: Limits
+    seed: int
+    engine: str | None
+    """Answers for all models in the place of the pool's engines."""
+    chosen: str
+    """The route or strategy, as given."""
+    defaults: tuple[str, ...] = ()
+    """What was not given, and what was taken for it."""
+
+    @property
+    def problems(self) -> list[Problem]:
+        """The problems, in order."""
+        return [task.problem for task in self.tasks]
+
+    @property
+    def routes(self) -> list[Route]:
+        """The distinct routes."""
+        return list(dict.fromkeys(task.route for task in self.tasks if task.route is not None))
+
+    @property
+    def recorded(self) -> bool:
+        """Whether recorded samples stand in the place of all models."""
+        return self.engine is not None and self.engine.partition(":")[0] == "replay"
+
+    def engines(self) -> Engines:
+        """Open the engines, and have them refuse now what they cannot give."""
+        engines = Engines(self.pool, self.engine, self.seed)
+        by_engine: dict[int, tuple[Engine, list[Demand]]] = {}
+        for demand in self.demands():
+            engine = engines.of(demand.model)
+            by_engine.setdefault(id(engine), (engine, []))[1].append(demand)
+        for engine, demands in by_engine.values():
+            engine.check(demands)
+        return engines
+
+    def demands(self) -> list[Demand]:
+        """The most the run may ask of each model at each temperature."""
+        most: dict[tuple[str, float], int] = {}
+        who: dict[tuple[str, float], dict[str, None]] = {}
+        for task in self.tasks:
+            if task.route is None:
+                continue
+            route = executed(task.route, self.pool).route
+            for position, tier in enumerate(route.tiers):
+                explores = (
+                    route.kind is Kind.ENTROPY_CASCADE and position < len(route.tiers) - 1 and tier.temperature > 0
+                )
+                key = (tier.model, tier.temperature)
+                k = max(tier.k, self.policy.max_k) if explores else tier.k
+                most[key] = max(most.get(key, 0), k)
+                who.setdefault(key, {})[task.problem.id] = None
+        return [Demand(self.pool[alias], t, k, list(who[alias, t])) for (alias, t), k in most.items()]
+
+
+class Engines:
+    """The engines of a run, one per name."""
+
+    def __init__(self, pool: Pool, override: str | None, seed: int) -> None:
+        self._pool, self._override, self._seed = pool, override, seed
+        self._open: dict[str, Engine] = {}
+
+    def of(self, model: PoolModel) -> Engine:
+        """The engine that answers for a model."""
+        spec = self._override or model.engine
+        if spec not in self._open:
+            self._open[spec] = open_engine(spec, self._pool, seed=self._seed)
+        return self._open[spec]
+
+    async def close(self) -> None:
+        """Close all of them."""
+        for engine in self._open.values():
+            await engine.close()
+
+
+def prepare(
+    problems: Problems | None = None,
+    *,
+    route: str | Route | None = None,
+    strategy: str | Strategy | None = None,
+    pool: str | Path | Pool | None = None,
+    engine: str | None = None,
+    scores: str | Path | pd.DataFrame | None = None,
+    policy: Policy | None = None,
+    limits: Limits | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Job:
+    """Return the job that these inputs describe; see `escalade.run` for what they mean.
+
+    Raises:
+        InputError: any of them cannot be used; the message names the thing, the value, the place and the remedy.
+    """
+    policy = policy or Policy()
+    defaults: list[str] = []
+    if route is not None and strategy is not None:
+        raise SettingError("both a route and a strategy are given: a strategy chooses the routes; give one of them")
+    if limit is not None and limit < 1:
+        raise SettingError(f"limit is {limit}: give how many problems to take, at least 1")
+    recording = open_recording(engine.partition(":")[2]) if engine and engine.split(":")[0] == "replay" else None
+    chosen_pool = _pool(pool, recording, strategy, defaults)
+    asked = _problems(problems, recording, defaults)
+    if limit is not None:
+        asked = asked[:limit]
+    asked, table = _with_scores(asked, scores, chosen_pool)
+    if strategy is not None:
+        tasks, chosen = _by_strategy(asked, table, strategy, chosen_pool, policy, seed)
+    else:
+        tasks, chosen = _by_route(asked, route, chosen_pool, defaults)
+    _refuse_unpriced(tasks, chosen_pool, limits or Limits())
+    return Job(chosen_pool, tuple(tasks), policy, limits or Limits(), seed, engine, chosen, tuple(defaults))
+
+
+def _pool(
+    pool: str | Path | Pool | None,
+    recording: Recording | None,
+    strategy: str | Strategy | None,
+    defaults: list[str],
+) -> Pool:
+    if isinstance(pool, Pool):
+        return pool
+    if pool is not None:
+        return load_pool(pool)
+    if recording is not None:
+        return recorded_pool(recording)
+    # The catalogue of strategies is written for the published pool.
+    name = "qwen2.5-math" if strategy is not None else "embedded"
+    defaults.append(f"pool {name}")
+    return load_pool(name)
+
+
+def _problems(problems: Problems | None, recording: Recording | None, defaults: list[str]) -> list[Problem]:
+    if isinstance(problems, str | Path):
+        return read_problems(problems)
+    if isinstance(problems, pd.DataFrame):
+        return _some(problems_from(problems))
+    if problems is not None:
+        given = list(problems)
+        if all(isinstance(p, Problem) for p in given):
+            known = [p for p in given if isinstance(p, Problem)]
+            _unique(known)
+            return _some(known)
+        return _some(problems_from(pd.DataFrame(given, dtype=object), "problems"))
+    if recording is not None:
+        defaults.append(f"all problems of {recording.path.name}")
+        return [
+            Problem(str(row.id), _text(row.problem) or "", _text(row.gold_answer))
+            for row in recording.problems.itertuples()
+        ]
+    defaults.append("the problems that ship with escalade")
+    return read_problems(shipped_problems())
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None or value != value else str(value)
+
+
+def _some(problems: list[Problem]) -> list[Problem]:
+    if not problems:
+        raise ProblemError("there are no problems: give at least one")
+    return problems
+
+
+def _unique(problems: Iterable[Problem]) -> None:
+    seen: set[str] = set()
+    for problem in problems:
+        if problem.id in seen:
+            raise ProblemError(f"two problems have the id {problem.id!r}: ids must be unique")
+        seen.add(problem.id)
+
+
+def _with_scores(
+    problems: list[Problem], scores: str | Path | pd.DataFrame | None, pool: Pool
+) -> tuple[list[Problem], Scores]:
+    """The problems with checked scores of the pool's models, and the same scores as columns."""
+    if scores is not None:
+        problems = _joined(problems, scores)
+    ids = [problem.id for problem in problems]
+    columns = {
+        alias: [problem.scores.get(alias) for problem in problems]
+        for alias in pool.aliases
+        if any(alias in problem.scores for problem in problems)
+    }
+    table = Scores(columns, ids)
+    checked = [
+        replace(problem, scores={alias: float(table[alias][row]) for alias in columns})
+        for row, problem in enumerate(problems)
+    ]
+    return checked, table
+
+
+def _joined(problems: list[Problem], scores: str | Path | pd.DataFrame) -> list[Problem]:
+    place = "scores" if isinstance(scores, pd.DataFrame) else str(scores)
+    table = scores if isinstance(scores, pd.DataFrame) else read_table(Path(scores))
+    column = next((name for name in ID if name in table), None)
+    if column is None:
+        raise ScoreError(f"{place} has no id column ({', '.join(ID)}) to join its scores to the problems by")
+    columns = [str(name) for name in table.columns]
+    names = [n for prefix in (SCORE, CALIBRATED) for n in columns if n.startswith(prefix)]
+    if not names:
+        raise ScoreError(f"{place} has no scores: name the columns score_ALIAS, as in score_7B")
+    ids = table[column].map(lambda value: str(int(value)) if isinstance(value, float) else str(value))
+    twice = ids[ids.duplicated()]
+    if len(twice):
+        raise ScoreError(f"{place}: id {twice.iloc[0]!r} stands twice in column {column!r}: one row per problem")
+    rows: dict[str, dict[str, float]] = dict.fromkeys(ids, {})
+    for name in names:  # the calibrated ones come last and win
+        alias = name.removeprefix("calibrated_").removeprefix("score_")
+        for ident, value in zip(ids, table[name], strict=True):
+            rows[ident] = {**rows[ident], alias: value}
+    missing = next((problem for problem in problems if problem.id not in rows), None)
+    if missing is not None:
+        raise ScoreError(f"{place} has no row for problem {missing.id!r}: every problem needs its scores")
+    return [replace(problem, scores={**problem.scores, **rows[problem.id]}) for problem in problems]
+
+
+def _by_route(
+    problems: list[Problem], route: str | Route | None, pool: Pool, defaults: list[str]
+) -> tuple[list[Task], str]:
+    if route is None:
+        if pool.route is None:
+            raise SettingError(
+                f"no route: give --route or --strategy (pool {pool.name!r} has {', '.join(pool.aliases)} "
+                "and names no route of its own)"
+            )
+        route = pool.route
+        defaults.append(f"route {route}")
+    parsed = parse_route(route, pool) if isinstance(route, str) else route
+    return [Task(problem, parsed) for problem in problems], str(parsed)
+
+
+def _by_strategy(
+    problems: list[Problem],
+    scores: Scores,
+    strategy: str | Strategy,
+    pool: Pool,
+    policy: Policy,
+    seed: int,
+) -> tuple[list[Task], str]:
+    if isinstance(strategy, str):
+        strategy = load_strategy(strategy) if ".py" in strategy else get_strategy(strategy)
+    texts = strategy.routes(scores, target=policy.target, pool=pool, seed=seed)
+    parsed: dict[str, Route | RouteError] = {}
+    tasks: list[Task] = []
+    for problem, text in zip(problems, texts, strict=True):
+        if text not in parsed:
+            try:
+                parsed[text] = parse_route(text, pool)
+            except RouteError as error:
+                parsed[text] = error
+        found = parsed[text]
+        tasks.append(Task(problem, None, found) if isinstance(found, RouteError) else Task(problem, found))
+    if all(task.route is None for task in tasks):
+        first = tasks[0]
+        raise SettingError(f"strategy {strategy.name!r} gives no route that pool {pool.name!r} can run: {first.error}")
+    return tasks, strategy.name
+
+
+def _refuse_unpriced(tasks: Sequence[Task], pool: Pool, limits: Limits) -> None:
+    if not limits.money:
+        return
+    for task in tasks:
+        for tier in task.route.tiers if task.route is not None else ():
+            if pool[tier.model].price is None:
+                raise SettingError(
+                    f"money is limited, but {tier.model} of pool {pool.name!r} has no price: its cost is unknown; "
+                    "give the model a price in the pool file"
+                )

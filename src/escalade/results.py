@@ -1,0 +1,215 @@
+"""Results: the outcomes of a run as tables, under the published column names, with the whole trace beside them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from escalade import answers
+from escalade.cascade.outcome import TierTrace
+from escalade.evaluation.metrics import pass_at_k
+from escalade.executor import Answered, TierUse
+from escalade.job import Job
+from escalade.samples.sample import Sample
+from escalade.summary import Summary, summarise
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run gave."""
+
+    job: Job
+    answered: tuple[Answered, ...]
+    """In the order of the problems; those a stopped run did not reach are missing."""
+    seconds: float
+    interrupted: bool = False
+
+    def summary(self) -> Summary:
+        """Return accuracy, cost, tokens and who decided what; print it, or take `to_dict()`."""
+        return self._summary
+
+    @cached_property
+    def _summary(self) -> Summary:
+        return summarise(self.job, self.answered, self.seconds, interrupted=self.interrupted)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return one row per problem: the published columns, `status`, `decided_by`, `notes`, and the trace."""
+        return pd.DataFrame([_row(self.job, item) for item in self.answered], dtype=object).infer_objects()
+
+    def samples(self) -> pd.DataFrame:
+        """Return one row per sample drawn, in the columns of recorded pools."""
+        return pd.DataFrame(sample_rows(self.job, self.answered))
+
+    def write(self, folder: str | Path) -> Path:
+        """Write answers.parquet, samples.parquet and summary.json; return the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_answers(self.to_pandas(), folder / "answers.parquet")
+        _replace(folder / "samples.parquet", lambda path: self.samples().to_parquet(path, index=False))
+        text = json.dumps(self.summary().to_dict(), indent=2, ensure_ascii=False)
+        _replace(folder / "summary.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        return folder
+
+    def __len__(self) -> int:
+        return len(self.answered)
+
+
+LISTS = ("cascade_tiers", "escalation_path", "tier_confidences", "cost_per_tier", "generated_solutions", "trace")
+"""Columns that hold lists in memory and JSON in Parquet."""
+
+
+def write_answers(table: pd.DataFrame, path: Path) -> None:
+    """Write a result table as Parquet; lists as JSON."""
+    flat = table.copy()
+    for column in LISTS:
+        if column in flat:
+            texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in flat[column]]
+            flat[column] = pd.Series(texts, index=flat.index, dtype=object)
+    _replace(path, lambda target: flat.to_parquet(target, index=False))
+
+
+def _replace(path: Path, write: Any) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    write(partial)
+    partial.replace(path)
+
+
+def passk_score(item: Answered) -> float:
+    """Return pass@k of the tier that decided, k as executed; NaN where fewer than k samples were drawn."""
+    position = item.outcome.decided_by
+    if item.problem.gold is None or position is None:
+        return math.nan
+    use = item.tiers[position]
+    right = sum(is_right(sample, item.problem.gold) for sample in deciding_samples(item))
+    return pass_at_k(len(deciding_samples(item)), right, use.tier.k)
+
+
+def is_right(sample: Sample, gold: str) -> bool:
+    """Whether a sample's vote equals the gold answer; one that abstains never does."""
+    return sample.key is not None and answers.grade(sample.key, gold)
+
+
+def deciding_samples(item: Answered) -> Sequence[Sample]:
+    """Return the samples of the tier that decided, in launch order."""
+    position = item.outcome.decided_by
+    return () if position is None else item.tiers[position].samples
+
+
+def is_correct(item: Answered) -> bool | None:
+    """Whether the outcome's answer equals the gold answer; None where no gold answer is known."""
+    if item.problem.gold is None:
+        return None
+    return answers.grade(item.outcome.answer, item.problem.gold)
+
+
+def _row(job: Job, item: Answered) -> dict[str, Any]:
+    problem, outcome, route = item.problem, item.outcome, item.executed
+    owner = outcome.decided_by
+    winning = [s for s in deciding_samples(item) if s.key == outcome.answer]
+    first = route.tiers[0] if route is not None else None
+    name = {model.alias: model.name for model in job.pool.models}
+    cost = item.cost.usd
+    costs = [use.cost.usd for use in item.tiers]
+    return {
+        "idx": problem.id,
+        "problem": problem.text,
+        "original_solution": problem.solution,
+        "gold_answer": problem.gold,
+        **{f"score_{alias}": score for alias, score in problem.scores.items()},
+        "route": None if item.route is None else str(item.route),
+        "route_to": None if first is None else name[first.model],
+        "is_mv": route is not None and route.kind.value == "vote",
+        "is_cascade": route is not None and route.is_cascade,
+        "cascade_tiers": None
+        if route is None or not route.is_cascade
+        else [[name[t.model], t.k, t.temperature] for t in route.tiers],
+        "sc_n": None if first is None else first.k,
+        "sc_temp": None if first is None else first.temperature,
+        "routed_response_text": winning[0].generation.text if winning else None,
+        "response_model": None if owner is None else name[item.tiers[owner].tier.model],
+        "majority_vote_extracted_answer": outcome.answer,
+        "majority_vote_is_correct": is_correct(item),
+        "passk_score": passk_score(item),
+        "final_confidence": outcome.confidence,
+        "tiers_executed": len(item.tiers),
+        "escalation_path": [use.tier.model for use in item.tiers],
+        "tier_confidences": [t.looks[-1].confidence if t.looks else None for t in outcome.tiers],
+        "cost_per_tier": [None if c is None else float(c) for c in costs],
+        "total_cost_usd": None if cost is None else float(cost),
+        "generated_solutions": [sample.generation.text for sample in deciding_samples(item)],
+        "status": outcome.status.value,
+        "decided_by": None if owner is None else item.tiers[owner].tier.model,
+        "notes": "; ".join(outcome.notes) or None,
+        "trace": [_trace(t, use, owner == i) for i, (t, use) in enumerate(zip(outcome.tiers, item.tiers, strict=True))],
+    }
+
+
+def _trace(tier: TierTrace, use: TierUse, decided: bool) -> dict[str, Any]:
+    """One tier's story, as plain values."""
+    cost = use.cost.usd
+    return {
+        "model": tier.tier.model,
+        "k": tier.tier.k,
+        "temperature": tier.tier.temperature,
+        "decided": decided,
+        "asked": tier.asked,
+        "drawn": tier.drawn,
+        "saved": tier.saved,
+        "cancelled": use.cancelled,
+        "cost_usd": None if cost is None else str(cost),
+        "prompt_tokens": [u.prompt for u in use.usages],
+        "completion_tokens": [u.completion for u in use.usages],
+        "looks": [
+            {
+                "votes": [[answer, n] for answer, n in look.ballot.votes],
+                "seats": look.ballot.k,
+                "abstained": look.ballot.abstained,
+                "tie": look.ballot.tie,
+                "confidence": look.confidence,
+                "source": look.source,
+                "threshold": look.threshold,
+                "decision": look.decision.value,
+                "reason": look.reason,
+            }
+            for look in tier.looks
+        ],
+    }
+
+
+def sample_rows(job: Job, answered: Sequence[Answered]) -> list[dict[str, Any]]:
+    """Return one row per sample drawn, in the columns of recorded pools."""
+    out: list[dict[str, Any]] = []
+    for item in answered:
+        for position, use in enumerate(item.tiers):
+            for sample in use.samples:
+                generation = sample.generation
+                out.append(
+                    {
+                        "problem_id": item.problem.id,
+                        "problem": item.problem.text,
+                        "gold_answer": item.problem.gold,
+                        "model": use.tier.model,
+                        "model_name": job.pool[use.tier.model].name,
+                        "temperature": use.tier.temperature,
+                        "tier": position,
+                        "sample_index": sample.index,
+                        "answer": sample.answer,
+                        "rule": sample.rule,
+                        "correct": None if item.problem.gold is None else is_right(sample, item.problem.gold),
+                        "text": generation.text,
+                        "prompt_tokens": generation.prompt_tokens,
+                        "cached_tokens": generation.cached_tokens,
+                        "completion_tokens": generation.completion_tokens,
+                        "mean_logprob": generation.mean_logprob,
+                        "finish_reason": generation.finish_reason,
+                        "seed": sample.seed,
+                    }
+                )
+    return out

@@ -1,0 +1,146 @@
+"""Running a job: the one door from prepared inputs to results, synchronous on the outside."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from escalade.cascade.policy import Policy
+from escalade.executor import Answered, Executor
+from escalade.job import Job, Problems, prepare
+from escalade.limits import Limits
+from escalade.pool import Pool
+from escalade.results import Results
+from escalade.routes import Route
+from escalade.samples.store import Store
+from escalade.strategies import Strategy
+
+Watch = Callable[[Executor], Any]
+"""Called once with the executor before it starts; its counters can then be read at any time."""
+
+
+def run(
+    problems: Problems | None = None,
+    *,
+    route: str | Route | None = None,
+    strategy: str | Strategy | None = None,
+    pool: str | Path | Pool | None = None,
+    engine: str | None = None,
+    scores: str | Path | pd.DataFrame | None = None,
+    target: float = 0.90,
+    confidence: str = "share",
+    stop: str = "verdict",
+    aggregate: str = "last",
+    policy: Policy | None = None,
+    limits: Limits | None = None,
+    max_cost: float | str | Decimal | None = None,
+    store: str | Path | None = None,
+    limit: int | None = None,
+    seed: int = 0,
+) -> Results:
+    """Answer problems by a route, or by the routes of a strategy, and return the results.
+
+    Args:
+        problems: a file (jsonl, csv, parquet), a DataFrame, a list of dicts or of `Problem`; None takes those of
+            the recording that is replayed, else the 60 that ship with the package.
+        route, strategy: one of them; None takes the pool's own route.
+        pool: a shipped pool's name, an escalade.toml, or a `Pool`.
+        engine: answers in the place of the pool's engines, e.g. "replay:shipped".
+        scores: a table with an id and columns score_ALIAS, joined to the problems.
+        target, confidence, stop, aggregate: the decisions' settings; or a whole `policy` in their place.
+        limits: of money, samples and time; `max_cost` (USD for the run) is the short form of the usual one.
+        store: file that keeps every sample; a rerun with it generates nothing twice. None keeps nothing.
+        limit: take only so many problems.
+        seed: of the run.
+
+    Raises:
+        InputError: something given cannot be used. EngineError, StoreError, WeightsError: see there.
+
+    Works where an event loop is already running (a notebook), too.
+
+    Example:
+        >>> results = run(route="mv_cascade_0.5B_k5_t0.7_1.5B_k3_t0.7", engine="replay:shipped", limit=12)
+        >>> len(results), results.summary().problems
+        (12, 12)
+    """
+    if limits is None:
+        limits = Limits(run_usd=None if max_cost is None else Decimal(str(max_cost)))
+    job = prepare(
+        problems,
+        route=route,
+        strategy=strategy,
+        pool=pool,
+        engine=engine,
+        scores=scores,
+        policy=policy or Policy(target=target, confidence=confidence, stop=stop, aggregate=aggregate),
+        limits=limits,
+        limit=limit,
+        seed=seed,
+    )
+    results = run_job(job, store=store)
+    if results.interrupted:
+        raise KeyboardInterrupt
+    return results
+
+
+def run_job(job: Job, *, store: str | Path | None = None, watch: Watch | None = None) -> Results:
+    """Run a prepared job. Ctrl-C ends it early, with what was answered until then and `interrupted` set."""
+    answered: list[Answered] = []
+    started = time.perf_counter()
+    interrupted = False
+    try:
+        _wait_for(lambda: _run(job, store, watch, answered))
+    except KeyboardInterrupt:
+        interrupted = True
+    order = {task.problem.id: position for position, task in enumerate(job.tasks)}
+    answered.sort(key=lambda item: order[item.problem.id])
+    return Results(job, tuple(answered), time.perf_counter() - started, interrupted)
+
+
+async def _run(job: Job, store: str | Path | None, watch: Watch | None, answered: list[Answered]) -> None:
+    engines = job.engines()
+    kept = None if store is None else Store(Path(store))
+    try:
+        executor = Executor(
+            job.pool,
+            engines.of,
+            store=kept,
+            policy=job.policy,
+            limits=job.limits,
+            seed=job.seed,
+            on_answer=answered.append,
+        )
+        if watch is not None:
+            watch(executor)
+        await executor.run(job.tasks)
+    finally:
+        await engines.close()
+        if kept is not None:
+            kept.close()
+
+
+def _wait_for(make: Callable[[], Any]) -> None:
+    """Run a coroutine to its end, in a thread of its own where this one has a loop running."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        asyncio.run(make())
+        return
+    done: Future[None] = Future()
+
+    def work() -> None:
+        try:
+            done.set_result(asyncio.run(make()))
+        except BaseException as error:  # carried over to the caller's thread, whatever it is
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="escalade-run", daemon=True).start()
+    done.result()
