@@ -77,14 +77,18 @@ class Job:
                 continue
             route = executed(task.route, self.pool).route
             for position, tier in enumerate(route.tiers):
-                explores = (
-                    route.kind is Kind.ENTROPY_CASCADE and position < len(route.tiers) - 1 and tier.temperature > 0
-                )
                 key = (tier.model, tier.temperature)
-                k = max(tier.k, self.policy.max_k) if explores else tier.k
-                most[key] = max(most.get(key, 0), k)
+                most[key] = max(most.get(key, 0), most_samples(route, position, self.policy.max_k))
                 who.setdefault(key, {})[task.problem.id] = None
         return [Demand(self.pool[alias], t, k, list(who[alias, t])) for (alias, t), k in most.items()]
+
+
+def most_samples(route: Route, position: int, max_k: int) -> int:
+    """Return how many samples a tier can come to ask for: its k, or max_k where the entropy rule may explore."""
+    tier = route.tiers[position]
+    last = position == len(route.tiers) - 1
+    explores = route.kind is Kind.ENTROPY_CASCADE and not last and tier.temperature > 0
+    return max(tier.k, max_k) if explores else tier.k
 
 
 class Engines:
@@ -237,11 +241,11 @@ def _joined(problems: list[Problem], scores: str | Path | pd.DataFrame) -> list[
     twice = ids[ids.duplicated()]
     if len(twice):
         raise ScoreError(f"{place}: id {twice.iloc[0]!r} stands twice in column {column!r}: one row per problem")
-    rows: dict[str, dict[str, float]] = dict.fromkeys(ids, {})
+    rows: dict[str, dict[str, float]] = {ident: {} for ident in ids}
     for name in names:  # the calibrated ones come last and win
         alias = name.removeprefix("calibrated_").removeprefix("score_")
         for ident, value in zip(ids, table[name], strict=True):
-            rows[ident] = {**rows[ident], alias: value}
+            rows[ident][alias] = value
     missing = next((problem for problem in problems if problem.id not in rows), None)
     if missing is not None:
         raise ScoreError(f"{place} has no row for problem {missing.id!r}: every problem needs its scores")

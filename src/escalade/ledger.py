@@ -53,7 +53,9 @@ class Cost:
 
     def __str__(self) -> str:
         amount = f"{self.known.normalize():f} USD"
-        return f"{amount} and {self.unknown} requests of unknown cost" if self.unknown else amount
+        if not self.unknown:
+            return amount
+        return f"unknown ({self.unknown} requests without price or tokens; the others cost {amount})"
 
 
 def total(costs: Iterable[Cost]) -> Cost:
@@ -64,11 +66,12 @@ def total(costs: Iterable[Cost]) -> Cost:
     return out
 
 
-def charge(usages: Sequence[Usage], price: Price | None, billing: Billing) -> list[Cost]:
+def charge(usages: Sequence[Usage], price: Price | None, billing: Billing, *, prompt_paid: bool = False) -> list[Cost]:
     """Return the cost of each request of one tier, in launch order: they have one prompt.
 
-    `once`: the first request pays the prompt, the others nothing for it. `cached`: the others pay the price of
-    cached input. `each`: every request pays its prompt, what the engine had cached at the cached price.
+    `once`: one request pays the prompt, the first that knows its length; the others pay nothing for it. `cached`:
+    the others pay the price of cached input. `each`: every request pays its prompt, what the engine had cached at
+    the cached price. With `prompt_paid` an earlier tier has paid the prompt of samples that this one shares.
 
     Example:
         >>> from escalade.pool import Price
@@ -76,7 +79,10 @@ def charge(usages: Sequence[Usage], price: Price | None, billing: Billing) -> li
         >>> [str(c.usd) for c in charge([Usage(100, 50), Usage(100, 10)], price, "once")]
         ['0.00003', '0.000002']
     """
-    return [_one(usage, price, billing, first=position == 0) for position, usage in enumerate(usages)]
+    payer = next((position for position, usage in enumerate(usages) if usage.prompt is not None), 0)
+    if prompt_paid:
+        payer = -1
+    return [_one(usage, price, billing, pays=position == payer) for position, usage in enumerate(usages)]
 
 
 def worst(prompt_bound: int, max_tokens: int, price: Price) -> Decimal:
@@ -85,14 +91,14 @@ def worst(prompt_bound: int, max_tokens: int, price: Price) -> Decimal:
     return (prompt_bound * dearest + max_tokens * price.output) / _MILLION
 
 
-def _one(usage: Usage, price: Price | None, billing: Billing, *, first: bool) -> Cost:
+def _one(usage: Usage, price: Price | None, billing: Billing, *, pays: bool) -> Cost:
     if price is None:
         return Cost(unknown=1)
     parts: list[tuple[int | None, Decimal]] = [(usage.completion, price.output)]
     if billing == "each":
         cached = usage.cached or 0
         parts += [(None if usage.prompt is None else usage.prompt - cached, price.input), (cached, price.cached_input)]
-    elif first:
+    elif pays:
         parts.append((usage.prompt, price.input))
     elif billing == "cached":
         parts.append((usage.prompt, price.cached_input))

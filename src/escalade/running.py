@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pandas as pd
 
@@ -23,8 +23,15 @@ from escalade.routes import Route
 from escalade.samples.store import Store
 from escalade.strategies import Strategy
 
-Watch = Callable[[Executor], Any]
-"""Called once with the executor before it starts; its counters can then be read at any time."""
+
+class Watcher(Protocol):
+    """Somebody who looks on while a job runs."""
+
+    def begin(self, executor: Executor) -> None:
+        """The run begins; the executor's counters can be read at any time from now on."""
+
+    def answered(self, item: Answered) -> None:
+        """One problem is done."""
 
 
 def run(
@@ -91,13 +98,13 @@ def run(
     return results
 
 
-def run_job(job: Job, *, store: str | Path | None = None, watch: Watch | None = None) -> Results:
+def run_job(job: Job, *, store: str | Path | None = None, watcher: Watcher | None = None) -> Results:
     """Run a prepared job. Ctrl-C ends it early, with what was answered until then and `interrupted` set."""
     answered: list[Answered] = []
     started = time.perf_counter()
     interrupted = False
     try:
-        _wait_for(lambda: _run(job, store, watch, answered))
+        _wait_for(lambda: _run(job, store, watcher, answered))
     except KeyboardInterrupt:
         interrupted = True
     order = {task.problem.id: position for position, task in enumerate(job.tasks)}
@@ -105,10 +112,16 @@ def run_job(job: Job, *, store: str | Path | None = None, watch: Watch | None = 
     return Results(job, tuple(answered), time.perf_counter() - started, interrupted)
 
 
-async def _run(job: Job, store: str | Path | None, watch: Watch | None, answered: list[Answered]) -> None:
+async def _run(job: Job, store: str | Path | None, watcher: Watcher | None, answered: list[Answered]) -> None:
     engines = job.engines()
     kept = None if store is None else Store(Path(store))
     try:
+
+        def take(item: Answered) -> None:
+            answered.append(item)
+            if watcher is not None:
+                watcher.answered(item)
+
         executor = Executor(
             job.pool,
             engines.of,
@@ -116,10 +129,10 @@ async def _run(job: Job, store: str | Path | None, watch: Watch | None, answered
             policy=job.policy,
             limits=job.limits,
             seed=job.seed,
-            on_answer=answered.append,
+            on_answer=take,
         )
-        if watch is not None:
-            watch(executor)
+        if watcher is not None:
+            watcher.begin(executor)
         await executor.run(job.tasks)
     finally:
         await engines.close()

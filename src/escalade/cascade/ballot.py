@@ -23,7 +23,8 @@ class Ballot:
     drawn: int
     votes: tuple[tuple[str, float], ...]
     """(canonical key of the class, votes), the leader first."""
-    abstained: float
+    abstentions: tuple[float, ...]
+    """Weight of each sample without an answer."""
     tie: bool
     """Whether the leader shares its number of votes with another class."""
     logprob: float | None
@@ -50,9 +51,24 @@ class Ballot:
         return self.first / self.k if self.k else 0.0
 
     @property
+    def tied(self) -> list[str]:
+        """The classes that share the most votes; the leader alone where there is no tie."""
+        return [key for key, n in self.votes if _same(n, self.first)]
+
+    @property
+    def abstained(self) -> float:
+        """Seats of the samples without an answer."""
+        return sum(self.abstentions)
+
+    @property
+    def undrawn(self) -> float:
+        """Seats that nobody has taken: samples still out, or never drawn."""
+        return self.k - math.fsum(self.counts)
+
+    @property
     def counts(self) -> list[float]:
-        """Votes of each class, most first; then one entry for each abstention (each is a class of its own)."""
-        return [n for _, n in self.votes] + [1] * round(self.abstained)
+        """Votes of each class, the leader first (0 where nobody voted); then each abstention, a class of its own."""
+        return [*([n for _, n in self.votes] or [0]), *self.abstentions]
 
 
 def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None = None) -> Ballot:
@@ -70,12 +86,12 @@ def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None =
     """
     votes: dict[str, float] = {}
     logprobs: dict[str, list[float] | None] = {}
-    abstained: float = 0
+    abstentions: list[float] = []
     drawn = 0
     for sample, weight in zip(samples, repeat(1) if weights is None else weights, strict=False):
         drawn += 1
         if sample.key is None:
-            abstained += weight
+            abstentions.append(weight)
             continue
         votes[sample.key] = votes.get(sample.key, 0) + weight
         seen = logprobs.setdefault(sample.key, [])
@@ -84,7 +100,7 @@ def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None =
         elif seen is not None:
             seen.append(sample.generation.mean_logprob)
     if not votes:
-        return Ballot(k, drawn, (), abstained, tie=False, logprob=None)
+        return Ballot(k, drawn, (), tuple(abstentions), tie=False, logprob=None)
     # fsum rounds once, so that a mean cannot depend on the order of its terms.
     means = {key: None if seen is None else math.fsum(seen) / len(seen) for key, seen in logprobs.items()}
     most = max(votes.values())
@@ -93,7 +109,7 @@ def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None =
     leader = min(tied, key=lambda key: (-(means[key] or 0.0) if by_logprob else 0.0, sort_key(key)))
     rest = sorted((key for key in votes if key != leader), key=lambda key: (-votes[key], sort_key(key)))
     ranked = tuple((key, votes[key]) for key in [leader, *rest])
-    return Ballot(k, drawn, ranked, abstained, tie=len(tied) > 1, logprob=means[leader])
+    return Ballot(k, drawn, ranked, tuple(abstentions), tie=len(tied) > 1, logprob=means[leader])
 
 
 def _same(a: float, b: float) -> bool:

@@ -16,7 +16,7 @@ from escalade.cascade.ballot import Ballot
 
 
 class Bounds(NamedTuple):
-    """Between what a confidence can end up once the open seats are filled."""
+    """Between what a confidence can end up once the open seats are filled; -inf where it may end up unknown."""
 
     low: float
     high: float
@@ -51,11 +51,12 @@ def entropy_bits(counts: Sequence[float]) -> float:
 def entropy_bounds(counts: Sequence[float], r: float) -> Bounds:
     """Return the least and the most entropy that `r` more votes can leave.
 
-    By majorisation: all of them for the leader give the least, each of them for a class of its own the most.
+    `counts` has the leader's votes first, 0 where nobody voted yet. By majorisation: all of them for the leader
+    give the least, each of them for a class of its own the most.
     """
     open_seats = round(r)
-    least: list[float] = [counts[0] + open_seats, *counts[1:]] if counts else [open_seats]
-    return Bounds(entropy_bits(least), entropy_bits([*counts, *[1.0] * open_seats]))
+    leader, *others = counts
+    return Bounds(entropy_bits([leader + open_seats, *others]), entropy_bits([*counts, *[1.0] * open_seats]))
 
 
 def beats_runner_up(first: float, second: float) -> float:
@@ -104,7 +105,8 @@ def _posterior_bounds(ballot: Ballot, r: float) -> Bounds:
 
 
 def _entropy(ballot: Ballot) -> float:
-    return max(0.0, 1.0 - entropy_bits(ballot.counts))
+    # Seats never drawn (out of time or money) are not won: else one sample of eight would look unanimous.
+    return max(0.0, 1.0 - entropy_bounds(ballot.counts, ballot.undrawn).high)
 
 
 def _entropy_confidence_bounds(ballot: Ballot, r: float) -> Bounds:
@@ -117,7 +119,7 @@ def _logprob(ballot: Ballot) -> float | None:
 
 
 def _anything(ballot: Ballot, r: float) -> Bounds:
-    return Bounds(0.0, 1.0)
+    return Bounds(-math.inf, 1.0)
 
 
 def _no_value(ballot: Ballot) -> float | None:
@@ -132,7 +134,7 @@ ESTIMATORS: Mapping[str, Estimator] = {
         Estimator("posterior", _posterior, _posterior_bounds),
         Estimator("entropy", _entropy, _entropy_confidence_bounds),
         Estimator("logprob", _logprob, _anything, from_votes=False),
-        # The score is no matter of votes: the machine puts it in the place of this value.
+        # The score is no matter of votes: `decide.confidence` puts it in the place of this value.
         Estimator("score", _no_value, _anything, from_votes=False),
     )
 }

@@ -11,7 +11,14 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from escalade.cascade.ballot import Ballot, count
-from escalade.cascade.confidence import ESTIMATORS, Bounds, beats_runner_up, entropy_bits, entropy_bounds
+from escalade.cascade.confidence import (
+    ESTIMATORS,
+    Bounds,
+    Estimator,
+    beats_runner_up,
+    entropy_bits,
+    entropy_bounds,
+)
 from escalade.cascade.outcome import Decision, Look
 from escalade.cascade.policy import Policy, Stop
 from escalade.errors import SettingError
@@ -54,57 +61,70 @@ def confidence(policy: Policy, ballot: Ballot, *, single: bool, score: float | N
     A single sample carries no vote evidence: there the model's score is the confidence, else the sample's
     logprob, else it is unknown.
     """
-    estimator = ESTIMATORS[policy.confidence]
-    if estimator.name == "score" or (single and estimator.from_votes and score is not None):
-        return Confidence(score, "score" if score is not None else "")
-    if single and estimator.from_votes:
-        estimator = ESTIMATORS["logprob"]
-    if ballot.leader is None:
-        return Confidence(0.0, estimator.name) if estimator.from_votes else Confidence(None, "")
-    value = estimator.value(ballot)
-    return Confidence(value, estimator.name if value is not None else "")
+    estimator = _estimator(policy, single=single, score=score)
+    if estimator.name == "score":
+        value = score
+    elif ballot.leader is None:
+        value = 0.0 if estimator.from_votes else None
+    else:
+        value = estimator.value(ballot)
+    return Confidence(value, "" if value is None else estimator.name)
+
+
+def _estimator(policy: Policy, *, single: bool, score: float | None) -> Estimator:
+    chosen = ESTIMATORS[policy.confidence]
+    if single and chosen.from_votes:
+        return ESTIMATORS["logprob" if score is None else "score"]
+    return chosen
+
+
+def _bounds(evidence: Evidence, policy: Policy) -> Bounds:
+    """Between what the confidence can end up; a score is known before anything is drawn."""
+    estimator = _estimator(policy, single=evidence.single, score=evidence.score)
+    if estimator.name == "score":
+        known = -math.inf if evidence.score is None else evidence.score
+        return Bounds(known, known)
+    return estimator.bounds(evidence.ballot, evidence.open_weight)
 
 
 def settle(evidence: Evidence, policy: Policy) -> Look | None:
-    """Return the look that decides, or None while the open seats could change the decision or the answer."""
-    if evidence.open_seats == 0:
+    """Return the look that decides, or None while the open seats could change the decision or the answer.
+
+    A tie that is still possible is a change as well: ties are recorded. Exploring is never settled early, as it
+    draws the open seats too.
+    """
+    if evidence.open_seats <= 0:
         return _look(evidence, policy)
     stop = policy.stop_rule.name
     if stop not in ("verdict", "exact") or (evidence.aggregated and not evidence.last):
         return None
-    ballot, r = evidence.ballot, evidence.open_weight
-    leader_fixed = ballot.first - ballot.second > r
+    ballot = evidence.ballot
+    leader_fixed = ballot.first - ballot.second > evidence.open_weight + 1e-9
     if evidence.last:
-        return _look(evidence, policy) if leader_fixed else None
-    accept, escalate = _certain(evidence, policy, leader_fixed=leader_fixed)
-    if accept or (escalate and (stop == "verdict" or leader_fixed)):
-        return _look(evidence, policy)
-    return None
+        settled = leader_fixed
+    else:
+        accepts, escalates = _certain(evidence, policy)
+        settled = (accepts and leader_fixed) or (escalates and (stop == "verdict" or leader_fixed))
+    return _look(evidence, policy) if settled else None
 
 
-def _certain(evidence: Evidence, policy: Policy, *, leader_fixed: bool) -> tuple[bool, bool]:
-    """Whether acceptance, whether escalation is certain whatever the open seats vote."""
-    if evidence.entropy_rule and not evidence.single:
-        return _certain_entropy(evidence, policy, leader_fixed=leader_fixed)
-    value, source = confidence(policy, evidence.ballot, single=evidence.single, score=evidence.score)
-    if source == "score" and value is not None:
-        # Known before anything is drawn: the samples can only bring an answer.
-        explores = evidence.entropy_rule and _may_explore(evidence, policy, value)
-        reaches = _reaches(value, evidence)
-        return leader_fixed and reaches, not reaches and not explores
-    if evidence.single:
-        return False, False
-    bounds = ESTIMATORS[policy.confidence].bounds(evidence.ballot, evidence.open_weight)
-    return leader_fixed and _reaches(bounds.low, evidence), not _reaches(bounds.high, evidence)
+class _Certain(NamedTuple):
+    """What holds whatever the open seats vote."""
+
+    accepts: bool
+    """The present leader is accepted, if he stays the leader."""
+    escalates: bool
 
 
-def _certain_entropy(evidence: Evidence, policy: Policy, *, leader_fixed: bool) -> tuple[bool, bool]:
+def _certain(evidence: Evidence, policy: Policy) -> _Certain:
     ballot, r = evidence.ballot, evidence.open_weight
-    entropy: Bounds = entropy_bounds(ballot.counts, r)
-    clean = entropy.high <= policy.entropy_bits + 1e-9
-    unclean = entropy.low > policy.entropy_bits + 1e-9
-    most_belief = max((ballot.first + r) / ballot.k, evidence.score or 0.0)
-    return leader_fixed and clean, unclean and not _may_explore(evidence, policy, most_belief)
+    if evidence.entropy_rule and not evidence.single:
+        entropy = entropy_bounds(ballot.counts, r)
+        explores = _may_explore(evidence, policy, (ballot.first + r) / ballot.k)
+        return _Certain(_clean(entropy.high, policy), not _clean(entropy.low, policy) and not explores)
+    low, high = _bounds(evidence, policy)
+    explores = evidence.entropy_rule and _may_explore(evidence, policy, high)
+    return _Certain(_reaches(low, evidence), not _reaches(high, evidence) and not explores)
 
 
 def _look(evidence: Evidence, policy: Policy) -> Look:
@@ -116,53 +136,57 @@ def _look(evidence: Evidence, policy: Policy) -> Look:
         return Look(ballot, value, source, None, Decision.ANSWER, f"last tier: {_votes(evidence)}")
     if evidence.entropy_rule and not evidence.single:
         return _entropy_look(evidence, policy)
-    compared = evidence.threshold
-    if ballot.leader is None and evidence.open_seats == 0:
+    threshold = evidence.threshold
+    decision = Decision.ESCALATE
+    if ballot.leader is None and evidence.open_seats <= 0:
         reason = f"no sample has an answer ({ballot.drawn} drawn)"
-        decision = Decision.ESCALATE
-    elif value is None:
-        decision = Decision.ESCALATE
+    elif value is None and evidence.single:
         reason = "a single sample is no vote evidence, and there is no score and no logprob: unknown"
-        if not evidence.single:
-            reason = f"no {policy.confidence} known for {evidence.model}"
-    elif _reaches(value, evidence) and ballot.leader is not None:
-        decision, reason = Decision.ACCEPT, f"{_said(evidence, value, source)} reaches {compared:g}"
+    elif value is None:
+        reason = f"no {policy.confidence} known for {evidence.model}"
+    elif ballot.leader is not None and _reaches(value, evidence):
+        decision, reason = Decision.ACCEPT, f"{_said(evidence, value, source)} reaches {threshold:g}"
     else:
-        decision, reason = Decision.ESCALATE, f"{_said(evidence, value, source)} below {compared:g}"
-    if evidence.single and evidence.entropy_rule and decision is Decision.ESCALATE and ballot.leader is not None:
-        belief = value if value is not None else 0.0
-        if _may_explore(evidence, policy, belief):
-            more = explored_k(evidence.k, policy.max_k)
-            decision, reason = Decision.EXPLORE, f"{reason}; {source} {belief:.3g} is worth {more} samples"
-    return Look(ballot, value, source, compared, decision, reason)
+        reason = f"{_said(evidence, value, source)} below {threshold:g}"
+    belief = 0.0 if value is None else value
+    if evidence.entropy_rule and decision is Decision.ESCALATE and _may_explore(evidence, policy, belief):
+        more = explored_k(evidence.k, policy.max_k)
+        belief = max(belief, evidence.score or 0.0)
+        decision, reason = Decision.EXPLORE, f"{reason}; belief {belief:.3g} is worth {more} samples"
+    return Look(ballot, value, source, threshold, decision, reason)
 
 
 def _entropy_look(evidence: Evidence, policy: Policy) -> Look:
     """The entropy rule: a clean ballot is accepted, a promising one explored, any other escalates."""
     ballot = evidence.ballot
-    bits = entropy_bits(ballot.counts)
-    limit = policy.entropy_bits
+    bits, limit = entropy_bits(ballot.counts), policy.entropy_bits
     value, source = confidence(policy, ballot, single=False, score=evidence.score)
     settled = f", settled with {evidence.open_seats} undrawn" if evidence.open_seats else ""
     said = f"{_votes(evidence)}, entropy {bits:.2f} bits{settled}"
     belief = max(ballot.share, evidence.score or 0.0)
-    if ballot.leader is not None and bits <= limit + 1e-9 and not evidence.open_seats:
-        decision, reason = Decision.ACCEPT, f"{said} <= {limit:g}: a clean ballot"
-    elif evidence.open_seats and entropy_bounds(ballot.counts, evidence.open_weight).high <= limit + 1e-9:
-        decision, reason = Decision.ACCEPT, f"{said}: clean whatever the rest says"
-    elif evidence.open_seats == 0 and _may_explore(evidence, policy, belief):
+    if ballot.leader is not None and _clean(entropy_bounds(ballot.counts, evidence.open_weight).high, policy):
+        decision = Decision.ACCEPT
+        reason = f"{said}: clean whatever the rest says" if settled else f"{said} <= {limit:g}: a clean ballot"
+    elif _may_explore(evidence, policy, ballot.share):
         more = explored_k(evidence.k, policy.max_k)
-        reason = f"{said} > {limit:g}, belief {belief:.2f} >= {policy.explore_floor:g}: draw up to {more}"
         decision = Decision.EXPLORE
+        reason = f"{said} > {limit:g}, belief {belief:.2f} >= {policy.explore_floor:g}: draw up to {more}"
     else:
+        decision = Decision.ESCALATE
         why = "no more may be drawn" if belief >= policy.explore_floor else f"belief {belief:.2f} too low to explore"
         above = f"{said} > {limit:g}" if ballot.leader is not None else f"no sample has an answer{settled}"
-        decision, reason = Decision.ESCALATE, f"{above}, {why}"
+        reason = f"{above}, {why}"
     return Look(ballot, value, source, limit, decision, reason)
 
 
+def _clean(bits: float, policy: Policy) -> bool:
+    return bits <= policy.entropy_bits + 1e-9
+
+
 def _may_explore(evidence: Evidence, policy: Policy, belief: float) -> bool:
-    return evidence.may_explore and belief >= policy.explore_floor - 1e-9 and evidence.k < policy.max_k
+    """Whether more is drawn at this tier: the belief, or the score, is worth it and there is room."""
+    enough = max(belief, evidence.score or 0.0) >= policy.explore_floor - 1e-9
+    return enough and evidence.may_explore and evidence.k < policy.max_k
 
 
 def explored_k(k: int, max_k: int) -> int:

@@ -136,7 +136,7 @@ class Machine:
         return self._advance()
 
     def expire(self) -> list[Action]:
-        """The current tier is out of time: it escalates; the last one answers with what it has."""
+        """The current tier is out of time: it escalates; at the last one the best answer so far is the outcome."""
         if self.outcome is not None:
             return []
         if self._falling_back or len(self._rungs) == len(self.route.tiers):
@@ -197,8 +197,7 @@ class Machine:
         answer = ballot.leader
         assert answer is not None
         if ballot.tie:
-            tied = [key for key, n in ballot.votes if n == ballot.first]
-            self._notes.append(f"tie between {' and '.join(tied)}")
+            self._notes.append(f"tie between {' and '.join(ballot.tied)}")
         self._finish(status, self._owner(answer), answer, look.confidence)
         return actions
 
@@ -300,11 +299,17 @@ class Machine:
         return decide.confidence(self.policy, ballot, single=rung.seats == 1, score=score)
 
     def _owner(self, answer: str) -> int:
-        """The last executed tier that voted for the answer; without aggregation that is the current one."""
-        for position in range(len(self._rungs) - 1, -1, -1):
-            if any(sample.key == answer for sample in self._rungs[position].ballot_samples()):
-                return position
-        raise AssertionError("an answer nobody voted for")  # ballots only hold answers of samples
+        """The current tier; of an aggregated ballot, the first tier that voted for the answer.
+
+        The first, because tiers below the last have whole ballots: samples left undrawn cannot change it.
+        """
+        if self._weights is None:
+            return len(self._rungs) - 1
+        return next(
+            position
+            for position, rung in enumerate(self._rungs)
+            if any(sample.key == answer for sample in rung.ballot_samples())
+        )
 
     def _finish(
         self, status: Status, owner: int | None, answer: str | None, confidence: float | None, note: str | None = None

@@ -79,7 +79,7 @@ class Outcome:
     decided_by: int | None
     """Position of the owning tier in the route."""
     confidence: float | None
-    """Of the look that decided. Settled early, open seats count as not won: a lower bound for the share."""
+    """Of the look that decided. Settled early, open seats count as not won: a lower bound for share and entropy."""
     tiers: tuple[TierTrace, ...]
     notes: tuple[str, ...] = ()
 

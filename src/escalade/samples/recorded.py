@@ -9,7 +9,7 @@ its pool, so that replaying it knows prices and full names.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -131,12 +131,12 @@ def _read(path: Path, changed: int, size: int) -> Recording:
     return Recording(path, table, pool)
 
 
-def write_recording(rows: Sequence[Mapping[str, Any]], pool: Pool, path: Path) -> None:
+def write_recording(samples: pd.DataFrame, pool: Pool, path: Path) -> None:
     """Write recorded samples as Parquet, with the pool they were recorded with."""
-    arrow = pa.Table.from_pandas(pd.DataFrame(list(rows)), preserve_index=False)
+    arrow = pa.Table.from_pandas(samples, preserve_index=False)
     metadata = {**(arrow.schema.metadata or {}), _POOL_KEY: pool.model_dump_json(exclude_defaults=True).encode()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
+    partial = path.with_name(f".{path.name}.partial")
     pq.write_table(arrow.replace_schema_metadata(metadata), partial, compression="zstd")
     partial.replace(path)
 

@@ -1,0 +1,28 @@
+"""The command line: `escalade run`, `route`, `explain`, `check`, `strategies`, `models`, `record`."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+
+def main() -> None:
+    """Run the command line; every error of ours is one message and exit code 2, never a traceback."""
+    from escalade.cli.app import app
+    from escalade.errors import EscaladeError
+
+    def end(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)  # as Ctrl-C: what was paid for is kept
+    try:
+        app()
+    except EscaladeError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        sys.exit(130)
+    except BrokenPipeError:
+        sys.exit(141)

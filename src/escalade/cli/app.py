@@ -1,0 +1,256 @@
+"""The commands. They read options, call the library and show what it gave; heavy modules load inside them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from escalade.cli import options as opt
+
+app = typer.Typer(
+    name="escalade",
+    help="Answer verifiable questions on the cheapest rung of a ladder of models that can be trusted.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+models_app = typer.Typer(help="List a pool's models and what is on disk; fetch their weights.")
+app.add_typer(models_app, name="models")
+
+
+@app.callback(invoke_without_command=True)
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.", is_eager=True)] = False,
+) -> None:
+    if version:
+        from escalade import __version__
+
+        print(f"escalade {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run(
+    problems: opt.Problems = None,
+    route: opt.Route = None,
+    strategy: opt.Strategy = None,
+    pool: opt.PoolName = None,
+    engine: opt.EngineName = None,
+    scores: opt.Scores = None,
+    target: opt.Target = 0.90,
+    out: opt.Out = Path("escalade-out"),
+    store: opt.StoreFile = None,
+    limit: opt.Limit = None,
+    seed: opt.Seed = 0,
+    json: opt.Json = False,
+    confidence: opt.Confidence = "share",
+    stop: opt.Stop = "verdict",
+    aggregate: opt.Aggregate = "last",
+    entropy_bits: opt.EntropyBits = 0.6,
+    explore_floor: opt.ExploreFloor = 0.5,
+    max_k: opt.MaxK = 8,
+    max_cost: opt.MaxCost = None,
+    max_cost_per_problem: opt.MaxCostProblem = None,
+    max_cost_per_tier: opt.MaxCostTier = None,
+    max_samples: opt.MaxSamples = None,
+    max_seconds: opt.MaxSeconds = None,
+    max_seconds_per_tier: opt.MaxSecondsTier = None,
+) -> None:
+    """Answer problems by a route or a strategy; print who decided what, and what it cost."""
+    from escalade.cascade.policy import Policy
+    from escalade.cli import display
+    from escalade.job import prepare
+    from escalade.limits import Limits
+    from escalade.running import run_job
+
+    job = prepare(
+        problems,
+        route=route,
+        strategy=strategy,
+        pool=pool,
+        engine=engine,
+        scores=scores,
+        policy=Policy(
+            target=target,
+            confidence=confidence,
+            stop=stop,
+            aggregate=aggregate,
+            entropy_bits=entropy_bits,
+            explore_floor=explore_floor,
+            max_k=max_k,
+        ),
+        limits=Limits(
+            run_usd=opt.money("--max-cost", max_cost),
+            problem_usd=opt.money("--max-cost-per-problem", max_cost_per_problem),
+            tier_usd=opt.money("--max-cost-per-tier", max_cost_per_tier),
+            problem_samples=max_samples,
+            run_seconds=max_seconds,
+            tier_seconds=max_seconds_per_tier,
+        ),
+        limit=limit,
+        seed=seed,
+    )
+    kept = store if store is not None or job.recorded else Path("escalade.sqlite")
+    with display.Watch(job, kept, quiet=json) as watch:
+        results = run_job(job, store=kept, watcher=watch)
+    results.write(out)
+    if json:
+        display.as_json(results.summary().to_dict())
+    else:
+        display.summary(results, out, kept)
+    if results.interrupted:
+        raise typer.Exit(130)
+
+
+@app.command()
+def route(
+    problems: opt.Problems = None,
+    route: opt.Route = None,
+    strategy: opt.Strategy = None,
+    pool: opt.PoolName = None,
+    engine: opt.EngineName = None,
+    scores: opt.Scores = None,
+    target: opt.Target = 0.90,
+    out: opt.Out = Path("escalade-out"),
+    limit: opt.Limit = None,
+    seed: opt.Seed = 0,
+    json: opt.Json = False,
+    max_k: opt.MaxK = 8,
+) -> None:
+    """Dry run: where each problem would go and what it can cost at most; no engine is touched."""
+    from escalade.cascade.policy import Policy
+    from escalade.cli import display
+    from escalade.dryrun import plan
+    from escalade.job import prepare
+    from escalade.routing import write_routing
+
+    job = prepare(
+        problems,
+        route=route,
+        strategy=strategy,
+        pool=pool,
+        engine=engine,
+        scores=scores,
+        policy=Policy(target=target, max_k=max_k),
+        limit=limit,
+        seed=seed,
+    )
+    planned = plan(job)
+    path = out / "routing.parquet"
+    write_routing(planned.table, path)
+    if json:
+        display.as_json(planned.to_dict())
+    else:
+        display.plan(job, planned, path)
+
+
+@app.command()
+def explain(
+    results: Annotated[Path, typer.Argument(metavar="RESULT.parquet", help="answers.parquet of a run.")],
+    problem_id: Annotated[str, typer.Argument(metavar="PROBLEM_ID")],
+) -> None:
+    """Tell the story of one problem: each tier's votes, confidence, threshold, decision and reason, and the cost."""
+    from escalade.cli import story
+
+    story.show(results, problem_id)
+
+
+@app.command()
+def check(
+    routes: Annotated[list[str], typer.Argument(metavar="ROUTE...", help="Routing strings.")],
+    pool: Annotated[str, typer.Option("--pool", "-p", help="The pool they are meant for.")] = "qwen2.5-math",
+) -> None:
+    """Validate routing strings and print their tiers."""
+    from escalade.cli import display
+    from escalade.errors import RouteError
+    from escalade.pool import load_pool
+    from escalade.routes import parse_route
+
+    models = load_pool(pool)
+    wrong = 0
+    for text in routes:
+        try:
+            display.tiers(parse_route(text, models), models)
+        except RouteError as error:
+            wrong += 1
+            print(f"error: {error}", file=sys.stderr)
+            if pool == "qwen2.5-math":
+                _hint_other_pools(text)
+    if wrong:
+        raise typer.Exit(2)
+
+
+def _hint_other_pools(text: str) -> None:
+    from escalade.errors import RouteError
+    from escalade.pool import load_pool, shipped_pools
+    from escalade.routes import parse_route
+
+    for name in shipped_pools():
+        try:
+            parse_route(text, load_pool(name))
+        except RouteError:
+            continue
+        print(f"  pool {name} has these models: escalade check --pool {name} ...", file=sys.stderr)
+        return
+
+
+@app.command()
+def strategies(
+    name: Annotated[Optional[str], typer.Argument(help="Tell all about this one.")] = None,  # noqa: UP045
+) -> None:
+    """List the strategies, or tell what one does and what it is good for."""
+    from escalade.cli import display
+
+    display.strategies(name)
+
+
+@models_app.callback(invoke_without_command=True)
+def models(context: typer.Context, pool: opt.PoolName = None) -> None:
+    """List a pool's models and what of them is on disk."""
+    from escalade.cli import models as view
+
+    if context.invoked_subcommand is None:
+        view.show(pool or "embedded")
+
+
+@models_app.command()
+def pull(
+    aliases: Annotated[Optional[list[str]], typer.Argument(metavar="[ALIAS]...", help="Only these.")] = None,  # noqa: UP045
+    pool: opt.PoolName = None,
+) -> None:
+    """Fetch the weights of a pool's models into the cache folder (ESCALADE_CACHE); resumes, checks sha256."""
+    from escalade.cli import models as view
+
+    view.fetch(pool or "embedded", aliases or [])
+
+
+@app.command()
+def record(
+    problems: opt.Problems = None,
+    pool: opt.PoolName = None,
+    samples: Annotated[int, typer.Option(help="Samples of each problem and model.", min=0)] = 8,
+    temperature: Annotated[float, typer.Option(help="Their temperature.", min=0)] = 0.7,
+    greedy: Annotated[bool, typer.Option("--greedy", help="A greedy sample as well.")] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The recording.")] = Path("recording.parquet"),
+    store: opt.StoreFile = None,
+    limit: opt.Limit = None,
+    seed: opt.Seed = 0,
+) -> None:
+    """Draw samples of every model of a pool for every problem: into a store, and a Parquet file for replay:FILE."""
+    from escalade.cli import recording
+    from escalade.record import recording_job
+
+    job = recording_job(
+        problems,
+        pool or "embedded",
+        samples=samples,
+        temperature=temperature,
+        greedy=greedy,
+        limit=limit,
+        seed=seed,
+    )
+    if not recording.show(job, out, store or Path("escalade.sqlite")):
+        raise typer.Exit(130)

@@ -1,0 +1,269 @@
+"""What a person sees: progress while a run goes on, and its summary; plans, tiers, strategies."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from escalade import ledger
+from escalade.cascade.outcome import Decision, Status
+from escalade.dryrun import Plan, rounded
+from escalade.executor import Answered, Executor
+from escalade.job import Job
+from escalade.pool import Pool
+from escalade.results import Results, is_correct
+from escalade.routes import Route, executed
+
+FEW = 120
+"""Up to so many problems, each gets a line as it is answered."""
+# A file or a pipe is no terminal of 80 columns.
+console = Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+aside = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() else 140)
+
+
+def as_json(body: Mapping[str, Any]) -> None:
+    """Print one machine-readable object."""
+    print(json.dumps(body, ensure_ascii=False, allow_nan=False))
+
+
+class Watch:
+    """Shows a run while it goes on, on standard error: a line per problem, and what is under way."""
+
+    def __init__(self, job: Job, store: Path | None, *, quiet: bool) -> None:
+        self._job, self._store, self._quiet = job, store, quiet
+        self._executor: Executor | None = None
+        self._started = time.monotonic()
+        self._said = self._started
+        bar = (TextColumn("{task.fields[now]}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
+        self._bar = Progress(*bar, console=aside)
+        self._task = self._bar.add_task("", total=len(job.tasks), now="starting")
+        self._live = Live(get_renderable=self._now, console=aside, refresh_per_second=4, transient=True)
+
+    def __enter__(self) -> Self:
+        if not self._quiet:
+            for line in self._job.defaults:
+                aside.print(f"[dim]not given: taking {escape(line)}[/]")
+            models = ", ".join(f"{m.alias} = {m.name}" for m in self._job.pool.models)
+            where = f"store {self._store}" if self._store is not None else "no store: recorded samples"
+            aside.print(
+                f"{len(self._job.tasks)} problems by [bold]{escape(self._job.chosen)}[/], target "
+                f"{self._job.policy.target:g}, {escape(where)}\n[dim]{escape(models)}[/]"
+            )
+            for note in self._notes():
+                aside.print(f"note: {escape(note)}")
+            if aside.is_terminal:
+                self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._live.stop()
+
+    def begin(self, executor: Executor) -> None:
+        """Take the executor whose counters are shown."""
+        self._executor = executor
+
+    def answered(self, item: Answered) -> None:
+        """Show one problem that is done."""
+        if self._quiet:
+            return
+        if len(self._job.tasks) <= FEW:
+            aside.print(_line(item))
+        elif not aside.is_terminal and time.monotonic() - self._said >= 5:
+            self._said = time.monotonic()
+            aside.print(self._state())
+
+    def _notes(self) -> list[str]:
+        notes = [note for route in self._job.routes for note in executed(route, self._job.pool).notes]
+        return list(dict.fromkeys(notes))
+
+    def _now(self) -> Any:
+        if self._executor is None:
+            return Text("")
+        counters = self._executor.counters
+        self._bar.update(self._task, completed=counters.done, now=self._state())
+        queues = "   ".join(
+            f"{alias}: {counters.running.get(alias, 0)} under way, {waiting} waiting"
+            for alias, waiting in counters.waiting.items()
+        )
+        return Group(Text(queues, style="dim"), self._bar)
+
+    def _state(self) -> str:
+        if self._executor is None:
+            return "starting"
+        counters = self._executor.counters
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        tokens = self._executor.tokens_now()
+        drawn = counters.fresh + counters.stored
+        return (
+            f"{counters.done} of {counters.problems} done, {drawn} samples ({counters.stored} from the store), "
+            f"{tokens / seconds:.0f} tokens/s, {_money(counters.cost)}"
+        )
+
+
+def _line(item: Answered) -> str:
+    """One problem in one line: each tier's votes, who answered, right or wrong, and the cost."""
+    parts: list[str] = []
+    for trace in item.outcome.tiers:
+        if not trace.looks:
+            parts.append(f"{escape(trace.tier.model)} -")
+            continue
+        look = trace.looks[-1]
+        ballot = look.ballot
+        votes = f"{ballot.first:g}/{ballot.k:g}" if ballot.leader is not None else f"0/{ballot.k:g}"
+        sure = "" if look.confidence is None else f" {look.source} {look.confidence:.2f}"
+        climbs = " [yellow]↑[/]" if look.decision in (Decision.ESCALATE, Decision.ABSTAIN) else ""
+        parts.append(f"{escape(trace.tier.model)} {votes}[dim]{sure}[/]{climbs}")
+    right = is_correct(item)
+    mark = {True: "[green]right[/]", False: "[red]wrong[/]", None: ""}[right]
+    answer = "no answer" if item.outcome.answer is None else escape(item.outcome.answer)
+    status = "" if item.outcome.status in (Status.ACCEPTED, Status.LAST_TIER) else f" [magenta]{item.outcome.status}[/]"
+    why = f" [red]{escape(item.outcome.notes[-1])}[/]" if item.outcome.status is Status.ERROR else ""
+    story = "  ".join(parts)
+    return f"{escape(item.problem.id):>6}  {story}  → [bold]{answer}[/] {mark}{status}{why} [dim]{_money(item.cost)}[/]"
+
+
+def summary(results: Results, out: Path, store: Path | None) -> None:
+    """Print the summary of a run and where its tables are."""
+    s = results.summary()
+    if s.interrupted:
+        console.print("[yellow]stopped early[/]: this is what was answered until then")
+    facts = Table.grid(padding=(0, 2))
+    if s.accuracy is not None:
+        facts.add_row(
+            "accuracy",
+            f"[bold]{s.accuracy:.3f}[/]  ({s.correct} of {s.graded}; 95 % [{s.interval.low:.3f}, {s.interval.high:.3f}])",
+        )
+    else:
+        facts.add_row("accuracy", "unknown: no gold answers")
+    if s.pass_k is not None:
+        facts.add_row("pass@k", f"{s.pass_k.value:.3f} at k={s.pass_k.k}, of the tier that decided")
+    each = f", {rounded(s.cost.usd / s.problems)} a problem" if s.cost.usd is not None and s.problems else ""
+    spent = "" if s.spent == s.cost else f"; spent by this run {_money(s.spent)}"
+    facts.add_row("cost", f"{_money(s.cost)}{each}{spent}")
+    tokens = "unknown" if s.completion_tokens is None else f"{s.completion_tokens} written"
+    prompt = "" if s.prompt_tokens is None else f", {s.prompt_tokens} read"
+    facts.add_row("tokens", tokens + prompt)
+    facts.add_row(
+        "samples",
+        f"{s.samples_drawn} drawn ({s.samples_generated} of them now), {s.samples_saved} saved by settled-early "
+        f"stopping, {s.samples_cancelled} cancelled under way",
+    )
+    facts.add_row("status", ", ".join(f"{name} {n}" for name, n in s.statuses.items()))
+    facts.add_row("time", f"{s.seconds:.1f} s")
+    console.print(facts)
+    table = Table(
+        "tier",
+        "model",
+        "k",
+        "t",
+        "asked",
+        "accepted",
+        "escalated",
+        "decided",
+        "accuracy",
+        "samples",
+        "cost",
+        box=None,
+        header_style="bold",
+        pad_edge=False,
+    )
+    for tier in s.tiers:
+        table.add_row(
+            str(tier.position + 1), tier.model, str(tier.k), f"{tier.temperature:g}", str(tier.asked),
+            str(tier.accepted), str(tier.escalated), str(tier.decided),
+            "" if tier.accuracy is None else f"{tier.accuracy:.3f}", str(tier.samples), _money(tier.cost),
+        )  # fmt: skip
+    console.print(table)
+    console.print(
+        f"[dim]answers and trace: {out / 'answers.parquet'}   one problem's story: "
+        f"escalade explain {out / 'answers.parquet'} ID[/]",
+        soft_wrap=True,
+    )
+    if s.interrupted and store is not None:
+        console.print(f"[dim]what was paid for is in {store}: the same command goes on from there[/]", soft_wrap=True)
+
+
+def plan(job: Job, planned: Plan, path: Path) -> None:
+    """Print what a dry run found."""
+    for line in job.defaults:
+        aside.print(f"[dim]not given: taking {escape(line)}[/]")
+    console.print(
+        f"{len(job.tasks)} problems by [bold]{escape(job.chosen)}[/], target {job.policy.target:g}, "
+        f"pool {escape(job.pool.name)}"
+    )
+    table = Table(
+        "first model", "kind", "rows", "share", "k", "overrides", box=None, header_style="bold", pad_edge=False
+    )
+    for row in planned.breakdown.to_dict("records"):
+        k = f"{row['k_min']:g}" if row["k_min"] == row["k_max"] else f"{row['k_min']:g}-{row['k_max']:g}"
+        table.add_row(
+            escape(str(row["model"])),
+            row["kind"],
+            str(row["rows"]),
+            f"{row['share']:.1%}",
+            k,
+            escape(str(row["overrides"] or "")),
+        )
+    console.print(table)
+    if "error" in planned.table:
+        for text in planned.table["error"].dropna().drop_duplicates():
+            aside.print(f"error: {escape(text)}")
+    console.print(
+        f"at most {_money(planned.worst_cost)} for {planned.worst_samples} samples [dim](every tier reached, "
+        "every sample at its token limit, prompts at one token a byte)[/]",
+        soft_wrap=True,
+    )
+    console.print(f"[dim]routing table: {path}[/]", soft_wrap=True)
+
+
+def tiers(route: Route, pool: Pool) -> None:
+    """Print the tiers of a route and what the pool changes."""
+    ran = executed(route, pool)
+    console.print(f"[bold]{escape(str(route))}[/]  {route.kind.value.replace('_', ' ')}")
+    table = Table("tier", "model", "name", "k", "t", "threshold", box=None, header_style="dim", pad_edge=False)
+    for number, tier in enumerate(ran.route.tiers, start=1):
+        last = number == len(ran.route.tiers)
+        model = pool[tier.model]
+        own = tier.threshold if tier.threshold is not None else model.threshold
+        threshold = "answers" if last else "target" if own is None else f"{own:g}"
+        table.add_row(f"  {number}", tier.model, model.name, str(tier.k), f"{tier.temperature:g}", threshold)
+    console.print(table)
+    for note in ran.notes:
+        console.print(f"  note: {escape(note)}")
+
+
+def strategies(name: str | None) -> None:
+    """Print the catalogue, or one strategy's whole text."""
+    from escalade.strategies import get_strategy
+    from escalade.strategies import strategies as catalogue
+
+    if name is not None:
+        found = get_strategy(name)
+        console.print(f"[bold]{found.name}[/]" + (f"  (also {', '.join(found.aliases)})" if found.aliases else ""))
+        console.print(f"needs scores of: {', '.join(found.needs) or 'no model'}\n")
+        console.print(escape(found.doc))
+        return
+    table = Table("strategy", "scores", "what it does", box=None, header_style="bold", pad_edge=False)
+    for entry in catalogue():
+        table.add_row(entry.name, ", ".join(entry.needs), escape(entry.doc.split("\n", 1)[0]))
+    console.print(table)
+    console.print("[dim]escalade strategies NAME tells what one is good for[/]")
+
+
+def _money(cost: ledger.Cost) -> str:
+    usd = cost.usd
+    return f"{rounded(usd)} USD" if usd is not None else "cost unknown"

@@ -1,0 +1,103 @@
+"""The options that commands share: one definition each."""
+
+from __future__ import annotations
+
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from escalade.errors import SettingError
+
+SETTINGS = "Decisions"
+LIMITS = "Limits"
+
+Problems = Annotated[
+    Optional[Path],  # noqa: UP045 - typer reads it at run time
+    typer.Argument(
+        metavar="[PROBLEMS]",
+        help="Problems: .jsonl, .csv or .parquet with a column problem and perhaps id, answer, score_ALIAS. "
+        "Left out: those of the replayed recording, else the 60 that ship with escalade.",
+        show_default=False,
+    ),
+]
+Route = Annotated[Optional[str], typer.Option("--route", "-r", help="A routing string for all problems.")]  # noqa: UP045
+Strategy = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--strategy", "-s", help="A strategy's name (escalade strategies), or FILE.py:NAME of your own."),
+]
+PoolName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--pool", "-p", help="A pool that ships with escalade, or a .toml file.", show_default="embedded"),
+]
+EngineName = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--engine", "-e", help="Answers in the place of the pool's engines: replay:FILE, replay:shipped."),
+]
+Scores = Annotated[Optional[Path], typer.Option("--scores", help="A table with an id and columns score_ALIAS.")]  # noqa: UP045
+Target = Annotated[float, typer.Option("--target", "-t", help="Target confidence.", rich_help_panel=SETTINGS)]
+Limit = Annotated[Optional[int], typer.Option("--limit", "-n", help="Take only the first N problems.")]  # noqa: UP045
+Seed = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the Parquet files.")]
+StoreFile = Annotated[
+    Optional[Path],  # noqa: UP045
+    typer.Option(
+        "--store",
+        help="File that keeps every sample; a rerun generates none of them again.",
+        show_default="escalade.sqlite; none when replaying",
+    ),
+]
+Confidence = Annotated[
+    str,
+    typer.Option(help="share, margin, posterior, entropy, logprob or score.", rich_help_panel=SETTINGS),
+]
+Stop = Annotated[
+    str, typer.Option(help="When a tier stops drawing: verdict, exact, beta:P, esc:W, none.", rich_help_panel=SETTINGS)
+]
+Aggregate = Annotated[
+    str, typer.Option(help="Whose samples vote: last (each tier its own), pooled, weighted.", rich_help_panel=SETTINGS)
+]
+EntropyBits = Annotated[
+    float, typer.Option(help="Entropy rule: a ballot of at most this is clean.", rich_help_panel=SETTINGS)
+]
+ExploreFloor = Annotated[
+    float, typer.Option(help="Entropy rule: belief from which more is drawn.", rich_help_panel=SETTINGS)
+]
+MaxK = Annotated[int, typer.Option(help="Entropy rule: most samples of a tier.", rich_help_panel=SETTINGS)]
+MaxCost = Annotated[Optional[str], typer.Option(help="USD for the whole job.", rich_help_panel=LIMITS)]  # noqa: UP045
+MaxCostProblem = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--max-cost-per-problem", help="USD for each problem.", rich_help_panel=LIMITS),
+]
+MaxCostTier = Annotated[
+    Optional[str],  # noqa: UP045
+    typer.Option("--max-cost-per-tier", help="USD for each tier of a problem.", rich_help_panel=LIMITS),
+]
+MaxSamples = Annotated[
+    Optional[int],  # noqa: UP045
+    typer.Option("--max-samples-per-problem", help="Samples of each problem.", rich_help_panel=LIMITS),
+]
+MaxSeconds = Annotated[Optional[float], typer.Option(help="Seconds for the run.", rich_help_panel=LIMITS)]  # noqa: UP045
+MaxSecondsTier = Annotated[
+    Optional[float],  # noqa: UP045
+    typer.Option("--max-seconds-per-tier", help="A tier that takes longer escalates.", rich_help_panel=LIMITS),
+]
+
+
+def money(name: str, value: str | None) -> Decimal | None:
+    """Return an amount of USD exactly as written.
+
+    Raises:
+        SettingError: it is no number.
+    """
+    if value is None:
+        return None
+    try:
+        amount = Decimal(value)
+    except InvalidOperation as error:
+        raise SettingError(f"{name} is {value!r}: give an amount of USD, as in 0.50") from error
+    if not amount.is_finite():
+        raise SettingError(f"{name} is {value!r}: give an amount of USD, as in 0.50")
+    return amount

@@ -1,0 +1,187 @@
+"""A climb: one problem on its way up its route, the samples it has and wants, and what they cost.
+
+This is bookkeeping only: it neither asks engines nor reads the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+from escalade import ledger
+from escalade.cascade.machine import Machine
+from escalade.cascade.outcome import Outcome
+from escalade.engines.base import Progress
+from escalade.errors import InputError
+from escalade.pool import Pool
+from escalade.problems import Problem
+from escalade.routes import Route, Tier
+from escalade.samples.sample import Sample
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One problem and how it is to be answered; a row whose route could not be read carries the error instead."""
+
+    problem: Problem
+    route: Route | None
+    error: InputError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TierUse:
+    """What one tier of one problem used, samples that came too late and cancelled requests included."""
+
+    tier: Tier
+    samples: tuple[Sample, ...]
+    """All that were drawn, in launch order; those of an earlier tier that were used again are not among them."""
+    cancelled: int
+    usages: tuple[ledger.Usage, ...]
+    """Of the samples, then of the cancelled requests."""
+    cost: ledger.Cost
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """One problem, answered."""
+
+    problem: Problem
+    route: Route | None
+    executed: Route | None
+    outcome: Outcome
+    tiers: tuple[TierUse, ...]
+    fresh: int = 0
+    """Samples generated in this run; the others came from the store."""
+    fresh_cost: ledger.Cost = field(default_factory=ledger.Cost)
+    """Money spent in this run."""
+
+    @property
+    def cost(self) -> ledger.Cost:
+        """What the answer cost, whenever it was paid."""
+        return ledger.total(use.cost for use in self.tiers)
+
+
+@dataclass(slots=True, eq=False)
+class Wish:
+    """One sample that a machine wants."""
+
+    climb: Climb
+    tier: int
+    index: int
+    unwanted: bool = False
+    job: asyncio.Task[None] | None = None
+    at_engine: bool = False
+    progress: Progress = field(default_factory=Progress)
+    reserved: Decimal = Decimal(0)
+
+
+@dataclass(slots=True)
+class _Used:
+    """The paid requests of one tier."""
+
+    samples: list[Sample] = field(default_factory=list)
+    cancelled: list[ledger.Usage] = field(default_factory=list)
+    before: list[ledger.Usage] = field(default_factory=list)
+    """Of both: those that had been paid for before, or for another problem of this run."""
+    fresh: list[ledger.Usage] = field(default_factory=list)
+    """Of both: those that were paid for now, for this problem."""
+
+    def add(self, usage: ledger.Usage, *, fresh: bool) -> None:
+        (self.fresh if fresh else self.before).append(usage)
+
+
+class Climb:
+    """One problem on its way.
+
+    Tiers of one model and temperature share their samples; what a sample cost stands at the tier that asked first.
+    """
+
+    def __init__(self, order: int, task: Task, route: Route, machine: Machine, pool: Pool) -> None:
+        self.order, self.task, self.route, self.machine = order, task, route, machine
+        self.fingerprint = task.problem.fingerprint
+        self.wishes: dict[tuple[int, int], Wish] = {}
+        self.running = 0
+        """Requests under way."""
+        self.timer: asyncio.TimerHandle | None = None
+        self.rung = -1
+        """The tier that was entered last."""
+        self.fresh = 0
+        """Samples generated in this run."""
+        self.cost = ledger.Cost()
+        """As last told to the run's counters."""
+        self._pool = pool
+        self._used = [_Used() for _ in route.tiers]
+        self._drawn: dict[tuple[str, float, int], Sample] = {}
+        self._searched: set[tuple[str, float, int]] = set()
+
+    @property
+    def samples(self) -> int:
+        """How many samples it has."""
+        return len(self._drawn)
+
+    def drawn(self, position: int, index: int) -> Sample | None:
+        """Return the sample, whichever tier drew it."""
+        return self._drawn.get(self._place(position, index))
+
+    def unsearched(self, position: int, indexes: Sequence[int]) -> list[int]:
+        """Return those of the indexes that this is not yet asked about: each attempt in the store counts once."""
+        new = [i for i in indexes if self._place(position, i) not in self._searched]
+        self._searched.update(self._place(position, i) for i in new)
+        return new
+
+    def keep(self, position: int, sample: Sample, *, fresh: bool) -> None:
+        """Enter a sample that was paid for."""
+        self.fresh += fresh
+        self._drawn[self._place(position, sample.index)] = sample
+        self._used[position].samples.append(sample)
+        self._used[position].add(usage_of(sample), fresh=fresh)
+
+    def keep_cancelled(self, position: int, usage: ledger.Usage, *, fresh: bool) -> None:
+        """Enter what a request used that gave no sample."""
+        self._used[position].cancelled.append(usage)
+        self._used[position].add(usage, fresh=fresh)
+
+    def uses(self) -> tuple[TierUse, ...]:
+        """Return what each tier used; the prompt of shared samples is billed to the first that has one."""
+        paid: set[tuple[str, float]] = set()
+        out: list[TierUse] = []
+        for tier, used in zip(self.route.tiers, self._used, strict=True):
+            samples = tuple(sorted(used.samples, key=lambda s: s.index))
+            usages = (*map(usage_of, samples), *used.cancelled)
+            costs = self._charge(tier, usages, paid)
+            out.append(TierUse(tier, samples, len(used.cancelled), usages, ledger.total(costs)))
+        return tuple(out)
+
+    def answered(self) -> Answered:
+        """Return the whole; the machine has an outcome."""
+        outcome = self.machine.outcome
+        assert outcome is not None
+        uses = self.uses()[: len(outcome.tiers)]
+        task = self.task
+        return Answered(task.problem, task.route, self.route, outcome, uses, self.fresh, self._fresh_cost())
+
+    def _fresh_cost(self) -> ledger.Cost:
+        # A prompt that had been paid for before is not paid again.
+        paid = {(t.model, t.temperature) for t, used in zip(self.route.tiers, self._used, strict=True) if used.before}
+        costs = [self._charge(t, u.fresh, paid) for t, u in zip(self.route.tiers, self._used, strict=True)]
+        return ledger.total(cost for tier in costs for cost in tier)
+
+    def _charge(self, tier: Tier, usages: Sequence[ledger.Usage], paid: set[tuple[str, float]]) -> list[ledger.Cost]:
+        pool = tier.model, tier.temperature
+        price = self._pool[tier.model].price
+        costs = ledger.charge(usages, price, self._pool.billing, prompt_paid=pool in paid)
+        if usages:
+            paid.add(pool)
+        return costs
+
+    def _place(self, position: int, index: int) -> tuple[str, float, int]:
+        tier = self.route.tiers[position]
+        return tier.model, tier.temperature, index
+
+
+def usage_of(sample: Sample) -> ledger.Usage:
+    """Return the tokens that a sample used."""
+    generation = sample.generation
+    return ledger.Usage(generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens)
