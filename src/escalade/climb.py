@@ -18,7 +18,7 @@ from escalade.errors import InputError
 from escalade.pool import Pool
 from escalade.problems import Problem
 from escalade.routes import Route, Tier
-from escalade.samples.sample import Sample
+from escalade.samples.sample import Generation, Sample
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +71,9 @@ class Wish:
     tier: int
     index: int
     unwanted: bool = False
-    job: asyncio.Task[None] | None = None
+    job: asyncio.Task[Generation] | None = None
     at_engine: bool = False
+    """False before the first try and between two: then a cancelled request has used nothing."""
     progress: Progress = field(default_factory=Progress)
     reserved: Decimal = Decimal(0)
 
@@ -136,7 +137,7 @@ class Climb:
         self.fresh += fresh
         self._drawn[self._place(position, sample.index)] = sample
         self._used[position].samples.append(sample)
-        self._used[position].add(usage_of(sample), fresh=fresh)
+        self._used[position].add(_usage(sample), fresh=fresh)
 
     def keep_cancelled(self, position: int, usage: ledger.Usage, *, fresh: bool) -> None:
         """Enter what a request used that gave no sample."""
@@ -149,7 +150,7 @@ class Climb:
         out: list[TierUse] = []
         for tier, used in zip(self.route.tiers, self._used, strict=True):
             samples = tuple(sorted(used.samples, key=lambda s: s.index))
-            usages = (*map(usage_of, samples), *used.cancelled)
+            usages = (*map(_usage, samples), *used.cancelled)
             costs = self._charge(tier, usages, paid)
             out.append(TierUse(tier, samples, len(used.cancelled), usages, ledger.total(costs)))
         return tuple(out)
@@ -181,7 +182,6 @@ class Climb:
         return tier.model, tier.temperature, index
 
 
-def usage_of(sample: Sample) -> ledger.Usage:
-    """Return the tokens that a sample used."""
+def _usage(sample: Sample) -> ledger.Usage:
     generation = sample.generation
     return ledger.Usage(generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens)

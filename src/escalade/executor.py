@@ -8,73 +8,30 @@ from __future__ import annotations
 
 import asyncio
 import heapq
-import json
-import random
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 
 from escalade import ledger
+from escalade.asking import Asking
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
-from escalade.engines.base import Engine, Progress, Request
-from escalade.errors import EngineError, InputError
+from escalade.climb import Answered, Climb, Task, TierUse, Wish
+from escalade.engines.base import Engine
+from escalade.errors import EscaladeError
 from escalade.limits import Limits, Purse
 from escalade.pool import Pool, PoolModel
-from escalade.problems import Problem
-from escalade.routes import Executed, Route, Tier, executed
-from escalade.samples.sample import Sample, read, sample_seed
-from escalade.samples.store import Attempt, Key, Store, Stored
+from escalade.routes import executed
+from escalade.samples.sample import Generation, Sample
+from escalade.samples.store import Attempt, Store, Stored
+
+__all__ = ["ACTIVE", "Answered", "Counters", "Executor", "Task", "TierUse"]
 
 ACTIVE = 256
 """Problems climbing at once: enough to fill every engine, few enough to keep memory flat."""
-RETRIES = 3
-"""Further tries of a request whose failure is retryable."""
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """One problem and how it is to be answered; a row whose route could not be read carries the error instead."""
-
-    problem: Problem
-    route: Route | None
-    error: InputError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TierUse:
-    """What one tier of one problem used, samples that came too late and cancelled requests included."""
-
-    tier: Tier
-    samples: tuple[Sample, ...]
-    """All that were drawn, in launch order; those of an earlier tier that were used again are not among them."""
-    cancelled: int
-    usages: tuple[ledger.Usage, ...]
-    """Of the samples, then of the cancelled requests."""
-    cost: ledger.Cost
-
-
-@dataclass(frozen=True, slots=True)
-class Answered:
-    """One problem, answered."""
-
-    problem: Problem
-    route: Route | None
-    executed: Route | None
-    outcome: Outcome
-    tiers: tuple[TierUse, ...]
-    fresh: int = 0
-    """Samples generated in this run; the others came from the store."""
-    fresh_cost: ledger.Cost = field(default_factory=ledger.Cost)
-    """Money spent in this run."""
-
-    @property
-    def cost(self) -> ledger.Cost:
-        """What the answer cost, whenever it was paid."""
-        return ledger.total(use.cost for use in self.tiers)
 
 
 @dataclass(slots=True)
@@ -93,51 +50,19 @@ class Counters:
     running: dict[str, int] = field(default_factory=dict)
 
 
-@dataclass(slots=True, eq=False)
-class _Wish:
-    """One sample a machine wants."""
-
-    climb: _Climb
-    tier: int
-    index: int
-    unwanted: bool = False
-    job: asyncio.Task[None] | None = None
-    progress: Progress = field(default_factory=Progress)
-    reserved: Decimal = Decimal(0)
-
-
-@dataclass(slots=True, eq=False)
-class _Climb:
-    """One problem on its way."""
-
-    order: int
-    task: Task
-    executed: Executed
-    machine: Machine
-    fingerprint: str
-    wishes: dict[tuple[int, int], _Wish] = field(default_factory=dict)
-    drawn: dict[tuple[str, float, int], Sample] = field(default_factory=dict)
-    """By model, temperature and index: tiers that want the same samples share them."""
-    samples: dict[int, list[Sample]] = field(default_factory=dict)
-    cancelled: dict[int, list[ledger.Usage]] = field(default_factory=dict)
-    stored: dict[int, list[ledger.Usage]] = field(default_factory=dict)
-    """What had been paid for before this run."""
-    spent: dict[int, ledger.Cost] = field(default_factory=dict)
-    fresh: int = 0
-    running: int = 0
-    timer: asyncio.TimerHandle | None = None
-    rung: int = -1
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Event:
-    """What came of a request."""
+    """What came of a request: a sample, an attempt, or neither where nothing had been asked yet."""
 
-    wish: _Wish
+    wish: Wish
     stored: Stored | None = None
     attempt: Attempt | None = None
     final: bool = True
     """Whether the request is over; False for a failure that is tried again."""
+
+
+_Entry = tuple[int, int, Wish]
+"""A wish that waits, behind the order of its problem and a ticket."""
 
 
 class Executor:
@@ -166,18 +91,22 @@ class Executor:
         self.pool, self.store, self.policy, self.seed = pool, store, policy, seed
         self.limits = limits or Limits()
         self.counters = Counters()
+        self._asking = Asking(pool, engine_of, seed)
         self._purse = Purse(self.limits)
         self._over: tuple[Status, str] | None = None
-        self._engine_of = engine_of
+        self._stopping = False
         self._on_answer = on_answer
-        self._waiting: dict[str, list[tuple[int, int, _Wish]]] = {m.alias: [] for m in pool.models}
-        self._running: dict[str, set[_Wish]] = {m.alias: set() for m in pool.models}
-        self._events: asyncio.Queue[_Event | None] = asyncio.Queue()
-        self._climbs: set[_Climb] = set()
+        self._waiting: dict[str, list[_Entry]] = {alias: [] for alias in pool.aliases}
+        self._running: dict[str, set[Wish]] = {alias: set() for alias in pool.aliases}
+        self._asked: dict[Hashable, list[_Entry]] = {}
+        """The samples being asked for, each with further wishes for the same one: they wait for what comes of it."""
+        self._events: asyncio.Queue[_Event | Callable[[], None]] = asyncio.Queue()
+        """What came of requests, and what timers want done."""
+        self._climbs: set[Climb] = set()
         self._ticket = count()
-        self._jitter = random.Random(seed)
-        self._params: dict[tuple[str, float], str] = {}
-        self._fingerprints: dict[str, str] = {}
+        self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
+        self._accuracies = {m.alias: m.accuracy for m in pool.models if m.accuracy is not None}
+        self._costs = {m.alias: _relative_cost(m) for m in pool.models}
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Answer every task; `on_answer` gets them as they are done.
@@ -186,23 +115,25 @@ class Executor:
         and problems without an outcome are left out.
 
         Raises:
-            SettingError: a limit of money where a model has no price.
+            SettingError: a limit of money where a model has no price; nothing has been drawn then.
         """
         upcoming = deque(enumerate(tasks))
+        if self.limits.money:
+            self._asking.refuse_unpriced(task for _, task in upcoming)
         self.counters.problems = len(upcoming)
-        loop = asyncio.get_running_loop()
-        timer = None
-        if self.limits.run_seconds is not None:
-            timer = loop.call_later(self.limits.run_seconds, self._out_of_time)
+        timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
             while upcoming or self._climbs:
-                while upcoming and len(self._climbs) < ACTIVE:
+                for _ in range(min(len(upcoming), ACTIVE - len(self._climbs))):
                     self._begin(*upcoming.popleft())
                 self._pump()
-                # Where nothing is under way, the store or a limit has met the last wishes: there is room for more.
-                if any(self._running.values()) or not self._events.empty():
+                if any(self._running.values()):
                     self._take([await self._events.get()])
-        except asyncio.CancelledError:
+                else:
+                    # The store or a limit has met all wishes: there is room for more problems, and for Ctrl-C.
+                    await asyncio.sleep(0)
+                    self._take([])
+        except BaseException:
             await self._abandon()
             raise
         finally:
@@ -219,30 +150,27 @@ class Executor:
 
     def _begin(self, order: int, task: Task) -> None:
         if task.route is None:
-            message = str(task.error)
-            outcome = Outcome(Status.ERROR, None, None, None, (), (message,))
+            outcome = Outcome(Status.ERROR, None, None, None, (), (str(task.error),))
             self._report(Answered(task.problem, None, None, outcome, ()))
             return
         ran = executed(task.route, self.pool)
-        thresholds = {m.alias: m.threshold for m in self.pool.models if m.threshold is not None}
-        accuracies = {m.alias: m.accuracy for m in self.pool.models if m.accuracy is not None}
         machine = Machine(
             ran.route,
             self.policy,
             scores=task.problem.scores,
-            thresholds=thresholds,
-            accuracies=accuracies,
-            costs={m.alias: _relative_cost(m) for m in self.pool.models},
+            thresholds=self._thresholds,
+            accuracies=self._accuracies,
+            costs=self._costs,
             notes=ran.notes,
         )
-        climb = _Climb(order, task, ran, machine, task.problem.fingerprint)
+        climb = Climb(order, task, ran.route, machine, self.pool)
         self._climbs.add(climb)
+        self._apply(climb, machine.start())
         if self._over is not None:
-            self._apply(climb, [*machine.start(), *machine.end(*self._over)])
-        else:
-            self._apply(climb, machine.start())
+            self._apply(climb, machine.end(*self._over))
+        self._settle(climb)
 
-    def _apply(self, climb: _Climb, actions: Sequence[Action]) -> None:
+    def _apply(self, climb: Climb, actions: Sequence[Action]) -> None:
         """Carry out a machine's wishes: take from the store what it has, queue the rest, cancel what is settled."""
         todo: deque[Action] = deque(actions)
         while todo:
@@ -253,293 +181,253 @@ class Executor:
                 continue
             for sample in self._draw(climb, action):
                 todo.extend(climb.machine.feed(action.tier, sample))
-        self._settle(climb)
 
-    def _draw(self, climb: _Climb, draw: Draw) -> list[Sample]:
+    def _draw(self, climb: Climb, draw: Draw) -> list[Sample]:
         """Queue the samples of a tier that nobody has; return those that are there."""
-        tier = climb.executed.route.tiers[draw.tier]
         if draw.tier != climb.rung:
             self._enter(climb, draw.tier)
-        have: list[Sample] = []
+        have = self._have(climb, draw.tier, draw.indexes)
+        if self.store is not None:
+            new = climb.unsearched(draw.tier, draw.indexes)
+            for attempt in self.store.cancelled(self._asking.key(climb, draw.tier), new):
+                climb.keep_cancelled(draw.tier, _usage(attempt), fresh=False)
         for index in draw.indexes:
-            shared = climb.drawn.get((tier.model, tier.temperature, index))
-            if shared is not None:
-                have.append(shared)
-        missing = [i for i in draw.indexes if i not in {s.index for s in have}]
-        if self.store is not None and missing:
-            key = self._key(climb, tier)
-            for stored in self.store.read(key, missing):
-                sample = self._read(stored)
-                self._keep(climb, draw.tier, tier, sample)
-                climb.stored.setdefault(draw.tier, []).append(_usage(sample))
-                self.counters.stored += 1
-                have.append(sample)
-            for attempt in self.store.cancelled(key, missing):
-                usage = ledger.Usage(attempt.prompt_tokens, attempt.completion_tokens, attempt.cached_tokens)
-                climb.cancelled.setdefault(draw.tier, []).append(usage)
-                climb.stored.setdefault(draw.tier, []).append(usage)
-            self._spend(climb, draw.tier)
-        present = {sample.index for sample in have}
-        for index in missing:
-            if index not in present:
-                wish = _Wish(climb, draw.tier, index)
+            if index not in have:
+                wish = Wish(climb, draw.tier, index)
                 climb.wishes[draw.tier, index] = wish
-                heapq.heappush(self._waiting[tier.model], (climb.order, next(self._ticket), wish))
-        return sorted(have, key=lambda sample: sample.index)
+                self._queue((climb.order, next(self._ticket), wish))
+        return [have[index] for index in sorted(have)]
 
-    def _enter(self, climb: _Climb, tier: int) -> None:
+    def _have(self, climb: Climb, tier: int, indexes: Sequence[int]) -> dict[int, Sample]:
+        """Return those of the samples that the problem or the store has."""
+        have = {index: sample for index in indexes if (sample := climb.drawn(tier, index)) is not None}
+        missing = [index for index in indexes if index not in have]
+        if self.store is not None and missing:
+            for stored in self.store.read(self._asking.key(climb, tier), missing):
+                have[stored.index] = self._asking.read(stored)
+                climb.keep(tier, have[stored.index], fresh=False)
+                self.counters.stored += 1
+        return have
+
+    def _enter(self, climb: Climb, tier: int) -> None:
         climb.rung = tier
-        if self.limits.tier_seconds is not None:
-            if climb.timer is not None:
-                climb.timer.cancel()
-            loop = asyncio.get_running_loop()
-            climb.timer = loop.call_later(self.limits.tier_seconds, self._expire, climb)
+        if climb.timer is not None:
+            climb.timer.cancel()
+        climb.timer = self._later(self.limits.tier_seconds, lambda: self._expire(climb, tier))
 
-    def _expire(self, climb: _Climb) -> None:
-        if climb in self._climbs and climb.machine.outcome is None:
+    def _expire(self, climb: Climb, tier: int) -> None:
+        if climb in self._climbs and climb.rung == tier:
             climb.rung = -1
             self._apply(climb, climb.machine.expire())
-            self._events.put_nowait(None)  # wake the loop: there are new wishes
+            self._settle(climb)
 
     def _out_of_time(self) -> None:
-        """The whole run is out of time: what climbs ends with its best answer, what has not begun with none."""
+        """The whole run is out of time: every problem ends with what it or the store has."""
         self._over = (Status.DEADLINE, f"the limit of {self.limits.run_seconds:g} s for the run is reached")
         for climb in list(self._climbs):
             self._apply(climb, climb.machine.end(*self._over))
-        self._events.put_nowait(None)
+            self._settle(climb)
 
-    def _settle(self, climb: _Climb) -> None:
-        """Report a problem once it has an outcome and none of its requests is under way."""
-        outcome = climb.machine.outcome
-        if outcome is None or climb.running or climb not in self._climbs:
+    def _later(self, seconds: float | None, action: Callable[[], None]) -> asyncio.TimerHandle | None:
+        """Have the main loop do something later; an error raised in the timer itself would be lost."""
+        if seconds is None:
+            return None
+        return asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, action)
+
+    def _settle(self, climb: Climb) -> None:
+        """Bring the books up to date; report the problem once it has an outcome and no request under way."""
+        if climb not in self._climbs:
             return
+        uses = climb.uses()
+        cost = ledger.total(use.cost for use in uses)
+        self.counters.cost += cost - climb.cost
+        climb.cost = cost
+        for position, use in enumerate(uses):
+            spent = use.cost.known
+            if use.cost.unknown and self.limits.money:  # then it counts as the most it can be
+                spent += use.cost.unknown * self._asking.worst(climb, position, 0)
+            self._purse.settle(climb, position, spent, climb.samples)
+        if climb.machine.outcome is None or climb.running:
+            return
+        self._purse.forget(climb)
         self._climbs.discard(climb)
         if climb.timer is not None:
             climb.timer.cancel()
-        uses = tuple(self._use(climb, position) for position in range(len(outcome.tiers)))
-        self._purse.forget(climb)
-        task = climb.task
-        answered = Answered(
-            task.problem, task.route, climb.executed.route, outcome, uses, climb.fresh, self._fresh_cost(climb, uses)
-        )
-        self._report(answered)
+        self._report(climb.answered())
 
     def _report(self, answered: Answered) -> None:
         self.counters.done += 1
         if self._on_answer is not None:
             self._on_answer(answered)
 
-    def _fresh_cost(self, climb: _Climb, uses: Sequence[TierUse]) -> ledger.Cost:
-        """What this run added to what the store had been charged for."""
-        out = ledger.Cost()
-        for position, use in enumerate(uses):
-            before = ledger.charge(climb.stored.get(position, []), self.pool[use.tier.model].price, self.pool.billing)
-            out += use.cost - ledger.total(before)
-        return out
-
-    def _use(self, climb: _Climb, position: int) -> TierUse:
-        tier = climb.executed.route.tiers[position]
-        samples = tuple(sorted(climb.samples.get(position, ()), key=lambda s: s.index))
-        cancelled = climb.cancelled.get(position, [])
-        usages = (*map(_usage, samples), *cancelled)
-        costs = ledger.charge(usages, self.pool[tier.model].price, self.pool.billing)
-        return TierUse(tier, samples, len(cancelled), usages, ledger.total(costs))
-
     # -- requests ---------------------------------------------------------------------------------------------
+
+    def _queue(self, entry: _Entry) -> None:
+        wish = entry[2]
+        heapq.heappush(self._waiting[wish.climb.route.tiers[wish.tier].model], entry)
 
     def _pump(self) -> None:
         """Send what the engines have room for, in the order of the problems."""
-        for model in self.pool.models:
-            heap, running = self._waiting[model.alias], self._running[model.alias]
-            held: list[tuple[int, int, _Wish]] = []
-            while heap:
-                room = self._engine_of(model).in_flight(model) - len(running)
-                if room <= 0:
-                    break
-                entry = heapq.heappop(heap)
-                wish = entry[2]
-                if wish.unwanted or wish.climb.machine.outcome is not None:
-                    continue
-                wish.reserved = self._worst(wish, model)
-                refusal = self._purse.reserve(wish.climb, wish.tier, wish.reserved)
-                if refusal is None:
-                    running.add(wish)
-                    wish.climb.running += 1
-                    wish.job = asyncio.get_running_loop().create_task(self._request(wish, model))
-                elif refusal.waits:
+        for alias in self.pool.aliases:
+            waiting, running = self._waiting[alias], self._running[alias]
+            held: list[_Entry] = []
+            while waiting and len(running) < self._asking.room(alias):
+                entry = heapq.heappop(waiting)
+                if not self._send(entry, running):
                     held.append(entry)
-                else:
-                    self._apply(wish.climb, wish.climb.machine.end(Status.BUDGET, refusal.reason))
             for entry in held:
-                heapq.heappush(heap, entry)
-            self.counters.waiting[model.alias] = len(heap)
-            self.counters.running[model.alias] = len(running)
+                heapq.heappush(waiting, entry)
+            self.counters.waiting[alias] = len(waiting)
+            self.counters.running[alias] = len(running)
 
-    async def _request(self, wish: _Wish, model: PoolModel) -> None:
-        """Ask the engine for one sample, again while that can help; put what came of it into the queue."""
-        climb = wish.climb
-        tier = climb.executed.route.tiers[wish.tier]
-        request = self._request_of(wish, model, tier)
-        key = self._key(climb, tier)
-        engine = self._engine_of(model)
-        try:
-            for attempt in range(RETRIES + 1):
-                try:
-                    generation = await engine.sample(request, wish.progress)
-                    break
-                except EngineError as error:
-                    final = not error.retryable or attempt == RETRIES
-                    self._failed(wish, key, str(error), final=final)
-                    if final:
-                        return
-                    await asyncio.sleep(2.0**attempt * self._jitter.uniform(0.05, 0.15))
-        except asyncio.CancelledError:
-            used = wish.progress
-            self._events.put_nowait(
-                _Event(
-                    wish,
-                    attempt=Attempt(
-                        key,
-                        wish.index,
-                        "cancelled",
-                        "no longer wanted",
-                        used.prompt_tokens,
-                        used.cached_tokens,
-                        used.completion_tokens,
-                    ),
-                )
-            )
-            return
-        except Exception as error:  # an engine may be anybody's: its fault is this row's, not the run's
-            self._failed(wish, key, f"{type(error).__name__}: {error}", final=True)
-            return
-        stored = Stored(key, wish.index, request.seed, climb.task.problem.id, model.name, tier.temperature, generation)
-        self._events.put_nowait(_Event(wish, stored))
+    def _send(self, entry: _Entry, running: set[Wish]) -> bool:
+        """Send a request if its sample is still wanted and nobody has it; False where it must wait for money."""
+        wish = entry[2]
+        climb, machine = wish.climb, wish.climb.machine
+        if wish.unwanted or machine.outcome is not None:
+            return True
+        place = self._place(wish)
+        if place in self._asked:
+            self._asked[place].append(entry)
+            return True
+        if have := self._have(climb, wish.tier, [wish.index]):
+            climb.wishes.pop((wish.tier, wish.index), None)
+            actions = machine.feed(wish.tier, have[wish.index])
+        else:
+            try:
+                wish.reserved = self._asking.worst(climb, wish.tier, wish.index) if self.limits.money else Decimal(0)
+            except Exception as error:  # as in _end_of
+                refusal, actions = None, machine.fail(_said(wish, error))
+            else:
+                refusal, actions = self._purse.reserve(climb, wish.tier, wish.reserved), []
+                if refusal is None:
+                    self._asked[place] = []
+                    running.add(wish)
+                    climb.running += 1
+                    self._start(wish)
+            if refusal is not None:
+                if refusal.waits:
+                    return False
+                actions = machine.end(Status.BUDGET, refusal.reason)
+        self._apply(climb, actions)
+        self._settle(climb)
+        return True
 
-    def _failed(self, wish: _Wish, key: Key, message: str, *, final: bool) -> None:
-        self._events.put_nowait(_Event(wish, attempt=Attempt(key, wish.index, "error", message), final=final))
+    def _start(self, wish: Wish) -> None:
+        def failed(attempt: Attempt) -> None:
+            self._events.put_nowait(_Event(wish, attempt=attempt, final=False))
 
-    def _take(self, events: list[_Event | None]) -> None:
-        """Make what happened durable, all of it in one go; then tell the machines."""
+        job = asyncio.get_running_loop().create_task(self._asking.ask(wish, failed))
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        job.add_done_callback(lambda job: self._events.put_nowait(self._end_of(wish, job)))
+        wish.job = job
+
+    def _end_of(self, wish: Wish, job: asyncio.Task[Generation]) -> _Event:
+        """What came of a request, however it ended."""
+        if job.cancelled():
+            used = self._asking.attempt(wish, "cancelled", "no longer wanted") if wish.at_engine else None
+            return _Event(wish, attempt=used)
+        if (error := job.exception()) is not None:
+            # An engine may be anybody's: its fault, whatever it is, is this row's and not the run's.
+            return _Event(wish, attempt=self._asking.attempt(wish, "error", _said(wish, error)))
+        return _Event(wish, self._asking.stored(wish, job.result()))
+
+    def _take(self, happened: list[_Event | Callable[[], None]]) -> None:
+        """Make what happened durable, all of it in one go; then enter it in the books, then tell the machines."""
         while not self._events.empty():
-            events.append(self._events.get_nowait())
-        real = [event for event in events if event is not None]
-        if self.store is not None and real:
-            self.store.write(
-                [e.stored for e in real if e.stored is not None],
-                [e.attempt for e in real if e.attempt is not None],
-            )
-        for event in real:
+            happened.append(self._events.get_nowait())
+        events = [event for event in happened if isinstance(event, _Event)]
+        lost = self._write(events)
+        over = [event for event in events if event.final]
+        for event in over:
+            self._enter_books(event)
+        for wish, usage in lost:
+            wish.climb.keep_cancelled(wish.tier, usage, fresh=True)
+        for event in over:
             self._tell(event)
+        for climb in {event.wish.climb: None for event in over}:
+            self._settle(climb)
+        for action in happened:
+            if not isinstance(action, _Event):
+                action()
+
+    def _write(self, events: Sequence[_Event]) -> list[tuple[Wish, ledger.Usage]]:
+        """Write events to the store; return what was paid for samples that another process wrote first."""
+        samples = [(event, event.stored) for event in events if event.stored is not None]
+        if self.store is None or not events:
+            return []
+        kept = self.store.write([s for _, s in samples], [e.attempt for e in events if e.attempt is not None])
+        lost: list[tuple[Wish, ledger.Usage]] = []
+        for (event, mine), theirs in zip(samples, kept, strict=True):
+            if theirs is not mine:
+                event.stored = theirs
+                lost.append((event.wish, _usage(mine.generation)))
+        return lost
+
+    def _enter_books(self, event: _Event) -> None:
+        """Enter what a request that is over used."""
+        wish = event.wish
+        climb = wish.climb
+        self._running[climb.route.tiers[wish.tier].model].discard(wish)
+        climb.running -= 1
+        self._purse.release(climb, wish.tier, wish.reserved)
+        for entry in self._asked.pop(self._place(wish)):
+            self._queue(entry)
+        if climb.wishes.get((wish.tier, wish.index)) is wish:
+            del climb.wishes[wish.tier, wish.index]
+        if event.stored is not None:
+            climb.keep(wish.tier, self._asking.read(event.stored), fresh=True)
+            self.counters.fresh += 1
+            self.counters.tokens += event.stored.generation.completion_tokens or 0
+        elif event.attempt is not None and event.attempt.kind == "cancelled":
+            climb.keep_cancelled(wish.tier, _usage(event.attempt), fresh=True)
+            self.counters.tokens += event.attempt.completion_tokens or 0
+
+    def _tell(self, event: _Event) -> None:
+        """Tell the machine of a sample, or that one it wants will not come."""
+        wish = event.wish
+        climb = wish.climb
+        if event.stored is not None:
+            sample = climb.drawn(wish.tier, wish.index)
+            assert sample is not None
+            self._apply(climb, climb.machine.feed(wish.tier, sample))
+        elif not wish.unwanted and not self._stopping:
+            cancelled = event.attempt is None or event.attempt.kind == "cancelled"
+            reason = _said(wish, "the engine cancelled the request") if cancelled else event.attempt.message
+            self._apply(climb, climb.machine.fail(reason))
 
     async def _abandon(self) -> None:
         """Stop what is under way and record what it used."""
+        self._stopping = True
         jobs = [wish.job for wishes in self._running.values() for wish in wishes if wish.job is not None]
         for job in jobs:
             job.cancel()
-        await asyncio.gather(*jobs)
+        if jobs:
+            await asyncio.wait(jobs)
         self._take([])
 
-    def _tell(self, event: _Event) -> None:
-        wish = event.wish
-        climb = wish.climb
-        tier = climb.executed.route.tiers[wish.tier]
-        if not event.final:
-            return
-        self._running[tier.model].discard(wish)
-        climb.running -= 1
-        self._purse.release(climb, wish.tier, wish.reserved)
-        climb.wishes.pop((wish.tier, wish.index), None)
-        actions: list[Action] = []
-        if event.stored is not None:
-            sample = self._read(event.stored)
-            self._keep(climb, wish.tier, tier, sample)
-            usage = _usage(sample)
-            climb.fresh += 1
-            self.counters.fresh += 1
-            self.counters.tokens += usage.completion or 0
-            actions = climb.machine.feed(wish.tier, sample)
-        elif event.attempt is not None and event.attempt.kind == "cancelled":
-            used = ledger.Usage(
-                event.attempt.prompt_tokens, event.attempt.completion_tokens, event.attempt.cached_tokens
-            )
-            climb.cancelled.setdefault(wish.tier, []).append(used)
-            self.counters.tokens += used.completion or 0
-        elif event.attempt is not None and not wish.unwanted:
-            actions = climb.machine.fail(f"{tier.model}: {event.attempt.message}")
-        self._spend(climb, wish.tier)
-        self._apply(climb, actions)
-
-    def _unwant(self, wish: _Wish | None) -> None:
+    def _unwant(self, wish: Wish | None) -> None:
         if wish is None:
             return
         wish.unwanted = True
         if wish.job is not None:
             wish.job.cancel()
 
-    def _worst(self, wish: _Wish, model: PoolModel) -> Decimal:
-        """The most a request can cost; only asked where money is limited, and then every model has a price."""
-        if not self.limits.money or model.price is None:
-            return Decimal(0)
-        tier = wish.climb.executed.route.tiers[wish.tier]
-        request = self._request_of(wish, model, tier)
-        bound = self._engine_of(model).prompt_bound(request)
-        return ledger.worst(bound, request.max_tokens, model.price)
-
-    def _spend(self, climb: _Climb, position: int) -> None:
-        cost = self._use(climb, position).cost
-        self.counters.cost += cost - climb.spent.get(position, ledger.Cost())
-        climb.spent[position] = cost
-        self._purse.settle(climb, position, cost.known, sum(map(len, climb.samples.values())))
-
-    def _keep(self, climb: _Climb, position: int, tier: Tier, sample: Sample) -> None:
-        climb.drawn[tier.model, tier.temperature, sample.index] = sample
-        climb.samples.setdefault(position, []).append(sample)
-
-    def _read(self, stored: Stored) -> Sample:
-        last_number = self.pool.answer_kind == "number"
-        return read(stored.index, stored.generation, seed=stored.seed, last_number=last_number)
-
-    def _request_of(self, wish: _Wish, model: PoolModel, tier: Tier) -> Request:
-        problem = wish.climb.task.problem
-        return Request(
-            problem_id=problem.id,
-            messages=self.pool.prompt_of(model).messages(problem.text),
-            model=model,
-            temperature=tier.temperature,
-            max_tokens=self.pool.max_tokens_of(model),
-            index=wish.index,
-            seed=sample_seed(self.seed, wish.climb.fingerprint, model.name, tier.temperature, wish.index),
-        )
-
-    def _key(self, climb: _Climb, tier: Tier) -> Key:
-        model = self.pool[tier.model]
-        if tier.model not in self._fingerprints:
-            self._fingerprints[tier.model] = self._engine_of(model).fingerprint(model)
-        if (tier.model, tier.temperature) not in self._params:
-            self._params[tier.model, tier.temperature] = params_of(self.pool, model, tier.temperature, self.seed)
-        return Key(climb.fingerprint, self._fingerprints[tier.model], self._params[tier.model, tier.temperature])
+    def _place(self, wish: Wish) -> Hashable:
+        """Where a sample belongs: samples of the store to whoever has the key, others to their problem."""
+        tier = wish.climb.route.tiers[wish.tier]
+        owner: Hashable = wish.climb if self.store is None else self._asking.key(wish.climb, wish.tier)
+        return owner, tier.model, tier.temperature, wish.index
 
 
-def params_of(pool: Pool, model: PoolModel, temperature: float, seed: int) -> str:
-    """Return the fingerprint of prompt and sampling parameters: samples with the same may stand for each other.
-
-    The run seed is one of them but for greedy samples, which no seed changes.
-    """
-    parts = {
-        "prompt": pool.prompt_of(model).fingerprint,
-        "temperature": temperature,
-        "max_tokens": pool.max_tokens_of(model),
-        "top_p": model.top_p,
-        "top_k": model.top_k,
-        "seed": seed if temperature > 0 else None,
-    }
-    return json.dumps(parts, sort_keys=True)
+def _usage(paid: Attempt | Generation) -> ledger.Usage:
+    return ledger.Usage(paid.prompt_tokens, paid.completion_tokens, paid.cached_tokens)
 
 
-def _usage(sample: Sample) -> ledger.Usage:
-    generation = sample.generation
-    return ledger.Usage(generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens)
+def _said(wish: Wish, error: BaseException | str) -> str:
+    """What went wrong at an engine, as a note of an outcome."""
+    name = "" if isinstance(error, EscaladeError | str) else f"{type(error).__name__}: "
+    return f"{wish.climb.route.tiers[wish.tier].model}: {name}{error}"
 
 
 def _relative_cost(model: PoolModel) -> float:

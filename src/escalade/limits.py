@@ -34,7 +34,8 @@ class Limits:
     def __post_init__(self) -> None:
         for name in self.__slots__:
             value = getattr(self, name)
-            if value is not None and not value >= 0:
+            # Not `value < 0`, which a NaN would pass; a Decimal NaN cannot even be compared.
+            if value is not None and (value != value or value < 0):
                 raise SettingError(f"limit {name} is {value}: give a number >= 0")
 
     @property

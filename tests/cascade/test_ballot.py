@@ -18,7 +18,9 @@ def of(*answers: str | None, k: int | None = None) -> Ballot:
 
 
 @given(st.lists(st.tuples(ANSWERS, MEANS), max_size=9), st.integers(0, 3), st.integers(0, 2**32))
-def test_the_order_of_arrival_leaves_no_trace(samples: list[tuple[str | None, float | None]], out: int, seed: int) -> None:
+def test_the_order_of_arrival_leaves_no_trace(
+    samples: list[tuple[str | None, float | None]], out: int, seed: int
+) -> None:
     row = votes(*(answer for answer, _ in samples), logprobs=[mean for _, mean in samples])
     mixed = random.Random(seed).sample(row, len(row))
     assert count(mixed, len(row) + out) == count(row, len(row) + out)

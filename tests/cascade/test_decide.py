@@ -137,9 +137,7 @@ def test_a_single_sample_settles_exactly(score: float | None, entropy: bool, may
     policy = Policy()
     ends = set()
     for answer, mean in itertools.product(("a", "b", None), (None, -0.01, -3.0)):
-        whole = look(
-            votes(answer, logprobs=[mean]), policy, score=score, entropy=entropy, may_explore=may_explore
-        )
+        whole = look(votes(answer, logprobs=[mean]), policy, score=score, entropy=entropy, may_explore=may_explore)
         assert whole is not None
         ends.add((whole.decision, None if whole.decision is Decision.ESCALATE else whole.ballot.leader))
     found = look((), policy, k=1, score=score, entropy=entropy, may_explore=may_explore)
@@ -192,7 +190,9 @@ def test_aggregated_ballots_are_whole_but_for_the_final_answer() -> None:
 # -- accept, escalate -----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("k", "threshold", "need"), [(4, 0.75, 3), (4, 0.76, 4), (25, 0.28, 7), (10, 0.3, 3), (5, 0.9, 5)])
+@pytest.mark.parametrize(
+    ("k", "threshold", "need"), [(4, 0.75, 3), (4, 0.76, 4), (25, 0.28, 7), (10, 0.3, 3), (5, 0.9, 5)]
+)
 def test_V6_as_many_votes_as_needed_accept_and_one_less_does_not(k: int, threshold: float, need: int) -> None:
     policy = Policy(target=threshold, stop="none")
     assert policy.need(k) == need

@@ -7,17 +7,19 @@ used; a success wins over failures.
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from escalade.errors import StoreError
 from escalade.samples.sample import Generation
 
 _VERSION = 1
+_REMEDY = "name another file with --store"
 _GENERATION = [field.name for field in fields(Generation)]
 _SCHEMA = f"""
 CREATE TABLE samples (
@@ -93,19 +95,27 @@ class Store:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(name, timeout=60, isolation_level=None)
-            version = self._db.execute("PRAGMA user_version").fetchone()[0]
-            tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-            if path is not None and not tables:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            self._db.execute("PRAGMA synchronous = FULL")
-            if not tables:
-                self._create()
-            elif version != _VERSION:
-                raise StoreError(
-                    f"{name} is no store of this version (it says {version}, expected {_VERSION}): name another --store"
-                )
         except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"store {name} cannot be opened: {error}; name another file with --store") from error
+            raise StoreError(f"store {name} cannot be opened: {error}; {_REMEDY}") from error
+        try:
+            self._open()
+        except (sqlite3.Error, StoreError) as error:
+            self._db.close()
+            if isinstance(error, StoreError):
+                raise
+            raise StoreError(f"store {name} cannot be opened: {error}; {_REMEDY}") from error
+
+    def _open(self) -> None:
+        # The tables are counted first: another process may create them meanwhile, and their version with them.
+        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        version = self._db.execute("PRAGMA user_version").fetchone()[0]
+        if tables and version != _VERSION:
+            raise StoreError(f"{self.path} is no store of this version ({version}, expected {_VERSION}): {_REMEDY}")
+        if not tables:
+            if self.path is not None:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            self._create()
+        self._db.execute("PRAGMA synchronous = FULL")
 
     def _create(self) -> None:
         # Two processes may find the file empty at once; the lock lets one of them create it.
@@ -121,55 +131,68 @@ class Store:
 
     def read(self, key: Key, indexes: Sequence[int]) -> list[Stored]:
         """Return those of the samples that are there, by index."""
-        marks = ",".join("?" * len(indexes))
-        rows = self._db.execute(
-            f"SELECT idx, seed, problem_id, model_name, temperature, {', '.join(_GENERATION)} FROM samples "
-            f"WHERE problem = ? AND model = ? AND params = ? AND idx IN ({marks}) ORDER BY idx",
-            (*key, *indexes),
-        )
-        return [
-            Stored(key, index, seed, problem_id, model_name, temperature, Generation(*rest))
-            for index, seed, problem_id, model_name, temperature, *rest in rows
-        ]
+        columns = ", ".join(["idx", "seed", "problem_id", "model_name", "temperature", *_GENERATION])
+        rows = self._select(columns, "samples", key, indexes, "ORDER BY idx")
+        return [Stored(key, *row[:5], Generation(*row[5:])) for row in rows]
 
     def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
         """Return the cancelled requests of these indexes: paid for, though they gave no sample."""
-        marks = ",".join("?" * len(indexes))
-        rows = self._db.execute(
-            "SELECT idx, kind, message, prompt_tokens, cached_tokens, completion_tokens FROM attempts WHERE "
-            f"problem = ? AND model = ? AND params = ? AND kind = 'cancelled' AND idx IN ({marks}) ORDER BY idx, rowid",
-            (*key, *indexes),
-        )
+        columns = "idx, kind, message, prompt_tokens, cached_tokens, completion_tokens"
+        rows = self._select(columns, "attempts", key, indexes, "AND kind = 'cancelled' ORDER BY idx, rowid")
         return [Attempt(key, *row) for row in rows]
 
-    def write(self, samples: Iterable[Stored], attempts: Iterable[Attempt] = ()) -> None:
+    def _select(self, columns: str, table: str, key: Key, indexes: Sequence[int], rest: str) -> list[tuple[Any, ...]]:
+        # As one JSON text, because SQLite has a limit of parameters.
+        where = "problem = ? AND model = ? AND params = ? AND idx IN (SELECT value FROM json_each(?))"
+        try:
+            found = self._db.execute(
+                f"SELECT {columns} FROM {table} WHERE {where} {rest}", (*key, json.dumps(list(indexes)))
+            )
+            return found.fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self.path} cannot be read: {error}; {_REMEDY}") from error
+
+    def write(self, samples: Iterable[Stored], attempts: Iterable[Attempt] = ()) -> list[Stored]:
         """Make samples and attempts durable: when this returns, they survive the end of the process.
 
-        A sample that another process wrote first stays as it is.
+        A sample that another process wrote first stays as it is and is returned in the place of the one given,
+        whose tokens are recorded as those of a cancelled request.
 
         Raises:
             StoreError: two samples of one key have the same seed, or the disk refuses.
         """
-        marks = ",".join("?" * (8 + len(_GENERATION)))
-        insert = f"INSERT INTO samples VALUES ({marks}) ON CONFLICT (problem, model, params, idx) DO NOTHING"
+        kept: list[Stored] = []
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            for s in samples:
-                row = (*s.key, s.index, s.seed, s.problem_id, s.model_name, s.temperature, *astuple(s.generation))
-                self._db.execute(insert, row)
-            for a in attempts:
-                row = (*a.key, a.index, a.kind, a.message, a.prompt_tokens, a.cached_tokens, a.completion_tokens)
-                self._db.execute("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?)", row)
+            for sample in samples:
+                kept.append(self._write_sample(sample))
+            for attempt in attempts:
+                self._write_attempt(attempt)
             self._db.execute("COMMIT")
-        except sqlite3.IntegrityError as error:
-            self._db.execute("ROLLBACK")
-            raise StoreError(
-                f"refused: two samples of one problem, model and temperature have one seed ({error})"
-            ) from error
         except sqlite3.Error as error:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            raise StoreError(f"store {self.path} cannot be written: {error}") from error
+            if isinstance(error, sqlite3.IntegrityError):
+                raise StoreError(
+                    f"refused: two samples of one problem, model and temperature have one seed ({error})"
+                ) from error
+            raise StoreError(f"store {self.path} cannot be written: {error}; {_REMEDY}") from error
+        return kept
+
+    def _write_sample(self, s: Stored) -> Stored:
+        marks = ",".join("?" * (8 + len(_GENERATION)))
+        row = (*s.key, s.index, s.seed, s.problem_id, s.model_name, s.temperature, *astuple(s.generation))
+        insert = f"INSERT INTO samples VALUES ({marks}) ON CONFLICT (problem, model, params, idx) DO NOTHING"
+        if self._db.execute(insert, row).rowcount:
+            return s
+        g = s.generation
+        used = (g.prompt_tokens, g.cached_tokens, g.completion_tokens)
+        self._write_attempt(Attempt(s.key, s.index, "cancelled", "another process had written the sample", *used))
+        return self.read(s.key, [s.index])[0]
+
+    def _write_attempt(self, a: Attempt) -> None:
+        row = (*a.key, a.index, a.kind, a.message, a.prompt_tokens, a.cached_tokens, a.completion_tokens)
+        self._db.execute("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?)", row)
 
     def __len__(self) -> int:
         """Number of samples."""

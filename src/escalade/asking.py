@@ -1,0 +1,134 @@
+"""Asking: how a wish of a climb becomes a request to an engine, and what came of it a record of the store.
+
+This module does not decide when something is asked, nor what is made of the answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Iterable
+from decimal import Decimal
+
+from escalade import ledger
+from escalade.climb import Climb, Task, Wish
+from escalade.engines.base import Engine, Progress, Request
+from escalade.errors import EngineError, SettingError
+from escalade.pool import Pool, PoolModel
+from escalade.samples.sample import Generation, Sample, read, sample_seed
+from escalade.samples.store import Attempt, Key, Stored
+
+RETRIES = 3
+"""Further tries of a request whose failure is retryable."""
+BACKOFF = 0.1
+"""Seconds before the first of them, on average; each further one waits twice as long."""
+
+
+class Asking:
+    """What a run asks of the engines, and under which keys the store has it."""
+
+    def __init__(self, pool: Pool, engine_of: Callable[[PoolModel], Engine], seed: int) -> None:
+        self._pool, self._engine_of, self._seed = pool, engine_of, seed
+        self._jitter = random.Random(seed)
+        self._params: dict[tuple[str, float], str] = {}
+        self._fingerprints: dict[str, str] = {}
+
+    def room(self, alias: str) -> int:
+        """Return how many requests of a model may be under way; at least one, or nothing would ever end."""
+        model = self._pool[alias]
+        return max(1, self._engine_of(model).in_flight(model))
+
+    def refuse_unpriced(self, tasks: Iterable[Task]) -> None:
+        """Refuse a limit of money for tasks that may use a model without a price."""
+        aliases = {tier.model for task in tasks if task.route is not None for tier in task.route.tiers}
+        lacking = [alias for alias in self._pool.aliases if alias in aliases and self._pool[alias].price is None]
+        if lacking:
+            raise SettingError(
+                f"money is limited, but {', '.join(lacking)} of pool {self._pool.name!r} has no price, so its cost is "
+                "unknown: give the model a price in the pool file (0 is one), or limit samples or seconds"
+            )
+
+    def key(self, climb: Climb, position: int) -> Key:
+        """Return the key of a tier's samples."""
+        tier = climb.route.tiers[position]
+        model = self._pool[tier.model]
+        if tier.model not in self._fingerprints:
+            self._fingerprints[tier.model] = self._engine_of(model).fingerprint(model)
+        if (tier.model, tier.temperature) not in self._params:
+            params = params_of(self._pool, model, tier.temperature, self._seed)
+            self._params[tier.model, tier.temperature] = params
+        return Key(climb.fingerprint, self._fingerprints[tier.model], self._params[tier.model, tier.temperature])
+
+    def request(self, climb: Climb, position: int, index: int) -> Request:
+        """Return the request for one sample of a tier."""
+        tier, problem = climb.route.tiers[position], climb.task.problem
+        model = self._pool[tier.model]
+        return Request(
+            problem_id=problem.id,
+            messages=self._pool.prompt_of(model).messages(problem.text),
+            model=model,
+            temperature=tier.temperature,
+            max_tokens=self._pool.max_tokens_of(model),
+            index=index,
+            seed=sample_seed(self._seed, climb.fingerprint, model.name, tier.temperature, index),
+        )
+
+    def worst(self, climb: Climb, position: int, index: int) -> Decimal:
+        """Return the most that a request can cost; where money is limited, every model has a price."""
+        request = self.request(climb, position, index)
+        if request.model.price is None:
+            return Decimal(0)
+        bound = self._engine_of(request.model).prompt_bound(request)
+        return ledger.worst(bound, request.max_tokens, request.model.price)
+
+    async def ask(self, wish: Wish, failed: Callable[[Attempt], None]) -> Generation:
+        """Ask the engine for one sample, again while that can help; `failed` is told of the tries before the last."""
+        request = self.request(wish.climb, wish.tier, wish.index)
+        engine = self._engine_of(request.model)
+        tries = 0
+        while True:
+            wish.progress = Progress()
+            wish.at_engine = True
+            try:
+                return await engine.sample(request, wish.progress)
+            except EngineError as error:
+                if not error.retryable or tries == RETRIES:
+                    raise
+                failed(self.attempt(wish, "error", str(error)))
+            wish.at_engine = False
+            await asyncio.sleep(BACKOFF * 2.0**tries * self._jitter.uniform(0.5, 1.5))
+            tries += 1
+
+    def stored(self, wish: Wish, generation: Generation) -> Stored:
+        """Return the record of a sample."""
+        request = self.request(wish.climb, wish.tier, wish.index)
+        key = self.key(wish.climb, wish.tier)
+        name = request.model.name
+        return Stored(key, wish.index, request.seed, request.problem_id, name, request.temperature, generation)
+
+    def attempt(self, wish: Wish, kind: str, message: str) -> Attempt:
+        """Return the record of a request that gave no sample."""
+        key, used = self.key(wish.climb, wish.tier), wish.progress
+        return Attempt(key, wish.index, kind, message, used.prompt_tokens, used.cached_tokens, used.completion_tokens)
+
+    def read(self, stored: Stored) -> Sample:
+        """Return the sample that a record holds."""
+        last_number = self._pool.answer_kind == "number"
+        return read(stored.index, stored.generation, seed=stored.seed, last_number=last_number)
+
+
+def params_of(pool: Pool, model: PoolModel, temperature: float, seed: int) -> str:
+    """Return the fingerprint of prompt and sampling parameters: samples with the same may stand for each other.
+
+    The run seed is one of them but for greedy samples, which no seed changes.
+    """
+    parts = {
+        "prompt": pool.prompt_of(model).fingerprint,
+        "temperature": temperature,
+        "max_tokens": pool.max_tokens_of(model),
+        "top_p": model.top_p,
+        "top_k": model.top_k,
+        "seed": seed if temperature > 0 else None,
+    }
+    return json.dumps(parts, sort_keys=True)
