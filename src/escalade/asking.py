@@ -9,12 +9,13 @@ import asyncio
 import json
 import random
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from decimal import Decimal
 
 from escalade import ledger
 from escalade.climb import Climb, Task, Wish
 from escalade.engines.base import Engine, Progress, Request
-from escalade.errors import EngineError, SettingError
+from escalade.errors import EngineError, EscaladeError, SettingError
 from escalade.pool import Pool, PoolModel
 from escalade.samples.sample import Generation, Sample, read, sample_seed
 from escalade.samples.store import Attempt, Key, Stored
@@ -23,6 +24,19 @@ RETRIES = 3
 """Further tries of a request whose failure is retryable."""
 BACKOFF = 0.1
 """Seconds before the first of them, on average; each further one waits twice as long."""
+
+
+@dataclass(slots=True)
+class Event:
+    """What came of a request: a sample, an attempt, or neither where the engine had not been asked yet."""
+
+    wish: Wish
+    stored: Stored | None = None
+    attempt: Attempt | None = None
+    failure: str | None = None
+    """Why the engine failed for good."""
+    final: bool = True
+    """Whether the request is over; False for a failure that is tried again."""
 
 
 class Asking:
@@ -82,8 +96,14 @@ class Asking:
         bound = self._engine_of(request.model).prompt_bound(request)
         return ledger.worst(bound, request.max_tokens, request.model.price)
 
-    async def ask(self, wish: Wish, failed: Callable[[Attempt], None]) -> Generation:
-        """Ask the engine for one sample, again while that can help; `failed` is told of the tries before the last."""
+    def start(self, wish: Wish, happened: Callable[[Event], None]) -> None:
+        """Ask an engine for a sample; `happened` is told what comes of it, however it ends."""
+        wish.job = asyncio.get_running_loop().create_task(self._ask(wish, happened))
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        wish.job.add_done_callback(lambda job: happened(self._end_of(wish, job)))
+
+    async def _ask(self, wish: Wish, happened: Callable[[Event], None]) -> Generation:
+        """Ask for one sample, again while that can help."""
         request = self.request(wish.climb, wish.tier, wish.index)
         engine = self._engine_of(request.model)
         tries = 0
@@ -95,20 +115,23 @@ class Asking:
             except EngineError as error:
                 if not error.retryable or tries == RETRIES:
                     raise
-                failed(self.attempt(wish, "error", str(error)))
+                happened(Event(wish, attempt=self._attempt(wish, "error", str(error)), final=False))
             wish.at_engine = False
             await asyncio.sleep(BACKOFF * 2.0**tries * self._jitter.uniform(0.5, 1.5))
             tries += 1
 
-    def stored(self, wish: Wish, generation: Generation) -> Stored:
-        """Return the record of a sample."""
-        request = self.request(wish.climb, wish.tier, wish.index)
-        key = self.key(wish.climb, wish.tier)
-        name = request.model.name
-        return Stored(key, wish.index, request.seed, request.problem_id, name, request.temperature, generation)
+    def _end_of(self, wish: Wish, job: asyncio.Task[Generation]) -> Event:
+        if job.cancelled():
+            return Event(wish, attempt=self._attempt(wish, "cancelled", "no longer wanted") if wish.at_engine else None)
+        if (error := job.exception()) is not None:
+            # An engine may be anybody's: its fault, whatever it is, is this row's and not the run's.
+            reason = said(wish, error)
+            return Event(wish, attempt=self._attempt(wish, "error", reason), failure=reason)
+        key, request = self.key(wish.climb, wish.tier), self.request(wish.climb, wish.tier, wish.index)
+        name, temperature = request.model.name, request.temperature
+        return Event(wish, Stored(key, wish.index, request.seed, request.problem_id, name, temperature, job.result()))
 
-    def attempt(self, wish: Wish, kind: str, message: str) -> Attempt:
-        """Return the record of a request that gave no sample."""
+    def _attempt(self, wish: Wish, kind: str, message: str) -> Attempt:
         key, used = self.key(wish.climb, wish.tier), wish.progress
         return Attempt(key, wish.index, kind, message, used.prompt_tokens, used.cached_tokens, used.completion_tokens)
 
@@ -116,6 +139,12 @@ class Asking:
         """Return the sample that a record holds."""
         last_number = self._pool.answer_kind == "number"
         return read(stored.index, stored.generation, seed=stored.seed, last_number=last_number)
+
+
+def said(wish: Wish, error: BaseException | str) -> str:
+    """Return what went wrong at an engine, as a note of an outcome."""
+    name = "" if isinstance(error, EscaladeError | str) else f"{type(error).__name__}: "
+    return f"{wish.climb.route.tiers[wish.tier].model}: {name}{error}"
 
 
 def params_of(pool: Pool, model: PoolModel, temperature: float, seed: int) -> str:

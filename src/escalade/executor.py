@@ -15,18 +15,17 @@ from decimal import Decimal
 from itertools import count
 
 from escalade import ledger
-from escalade.asking import Asking
+from escalade.asking import Asking, Event, said
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered, Climb, Task, TierUse, Wish
 from escalade.engines.base import Engine
-from escalade.errors import EscaladeError
 from escalade.limits import Limits, Purse
 from escalade.pool import Pool, PoolModel
 from escalade.routes import executed
 from escalade.samples.sample import Generation, Sample
-from escalade.samples.store import Attempt, Store, Stored
+from escalade.samples.store import Attempt, Store
 
 __all__ = ["ACTIVE", "Answered", "Counters", "Executor", "Task", "TierUse"]
 
@@ -48,17 +47,6 @@ class Counters:
     waiting: dict[str, int] = field(default_factory=dict)
     """Requests not yet sent, by model alias."""
     running: dict[str, int] = field(default_factory=dict)
-
-
-@dataclass(slots=True)
-class _Event:
-    """What came of a request: a sample, an attempt, or neither where nothing had been asked yet."""
-
-    wish: Wish
-    stored: Stored | None = None
-    attempt: Attempt | None = None
-    final: bool = True
-    """Whether the request is over; False for a failure that is tried again."""
 
 
 _Entry = tuple[int, int, Wish]
@@ -100,7 +88,7 @@ class Executor:
         self._running: dict[str, set[Wish]] = {alias: set() for alias in pool.aliases}
         self._asked: dict[Hashable, list[_Entry]] = {}
         """The samples being asked for, each with further wishes for the same one: they wait for what comes of it."""
-        self._events: asyncio.Queue[_Event | Callable[[], None]] = asyncio.Queue()
+        self._events: asyncio.Queue[Event | Callable[[], None]] = asyncio.Queue()
         """What came of requests, and what timers want done."""
         self._climbs: set[Climb] = set()
         self._ticket = count()
@@ -296,15 +284,15 @@ class Executor:
         else:
             try:
                 wish.reserved = self._asking.worst(climb, wish.tier, wish.index) if self.limits.money else Decimal(0)
-            except Exception as error:  # as in _end_of
-                refusal, actions = None, machine.fail(_said(wish, error))
+            except Exception as error:  # the row's error, as a failed request is
+                refusal, actions = None, machine.fail(said(wish, error))
             else:
                 refusal, actions = self._purse.reserve(climb, wish.tier, wish.reserved), []
                 if refusal is None:
                     self._asked[place] = []
                     running.add(wish)
                     climb.running += 1
-                    self._start(wish)
+                    self._asking.start(wish, self._events.put_nowait)
             if refusal is not None:
                 if refusal.waits:
                     return False
@@ -313,30 +301,11 @@ class Executor:
         self._settle(climb)
         return True
 
-    def _start(self, wish: Wish) -> None:
-        def failed(attempt: Attempt) -> None:
-            self._events.put_nowait(_Event(wish, attempt=attempt, final=False))
-
-        job = asyncio.get_running_loop().create_task(self._asking.ask(wish, failed))
-        # Not in the task itself: one that is cancelled before its first step never runs.
-        job.add_done_callback(lambda job: self._events.put_nowait(self._end_of(wish, job)))
-        wish.job = job
-
-    def _end_of(self, wish: Wish, job: asyncio.Task[Generation]) -> _Event:
-        """What came of a request, however it ended."""
-        if job.cancelled():
-            used = self._asking.attempt(wish, "cancelled", "no longer wanted") if wish.at_engine else None
-            return _Event(wish, attempt=used)
-        if (error := job.exception()) is not None:
-            # An engine may be anybody's: its fault, whatever it is, is this row's and not the run's.
-            return _Event(wish, attempt=self._asking.attempt(wish, "error", _said(wish, error)))
-        return _Event(wish, self._asking.stored(wish, job.result()))
-
-    def _take(self, happened: list[_Event | Callable[[], None]]) -> None:
+    def _take(self, happened: list[Event | Callable[[], None]]) -> None:
         """Make what happened durable, all of it in one go; then enter it in the books, then tell the machines."""
         while not self._events.empty():
             happened.append(self._events.get_nowait())
-        events = [event for event in happened if isinstance(event, _Event)]
+        events = [event for event in happened if isinstance(event, Event)]
         lost = self._write(events)
         over = [event for event in events if event.final]
         for event in over:
@@ -348,10 +317,10 @@ class Executor:
         for climb in {event.wish.climb: None for event in over}:
             self._settle(climb)
         for action in happened:
-            if not isinstance(action, _Event):
+            if not isinstance(action, Event):
                 action()
 
-    def _write(self, events: Sequence[_Event]) -> list[tuple[Wish, ledger.Usage]]:
+    def _write(self, events: Sequence[Event]) -> list[tuple[Wish, ledger.Usage]]:
         """Write events to the store; return what was paid for samples that another process wrote first."""
         samples = [(event, event.stored) for event in events if event.stored is not None]
         if self.store is None or not events:
@@ -364,7 +333,7 @@ class Executor:
                 lost.append((event.wish, _usage(mine.generation)))
         return lost
 
-    def _enter_books(self, event: _Event) -> None:
+    def _enter_books(self, event: Event) -> None:
         """Enter what a request that is over used."""
         wish = event.wish
         climb = wish.climb
@@ -383,7 +352,7 @@ class Executor:
             climb.keep_cancelled(wish.tier, _usage(event.attempt), fresh=True)
             self.counters.tokens += event.attempt.completion_tokens or 0
 
-    def _tell(self, event: _Event) -> None:
+    def _tell(self, event: Event) -> None:
         """Tell the machine of a sample, or that one it wants will not come."""
         wish = event.wish
         climb = wish.climb
@@ -392,9 +361,7 @@ class Executor:
             assert sample is not None
             self._apply(climb, climb.machine.feed(wish.tier, sample))
         elif not wish.unwanted and not self._stopping:
-            cancelled = event.attempt is None or event.attempt.kind == "cancelled"
-            reason = _said(wish, "the engine cancelled the request") if cancelled else event.attempt.message
-            self._apply(climb, climb.machine.fail(reason))
+            self._apply(climb, climb.machine.fail(event.failure or said(wish, "the engine cancelled the request")))
 
     async def _abandon(self) -> None:
         """Stop what is under way and record what it used."""
@@ -422,12 +389,6 @@ class Executor:
 
 def _usage(paid: Attempt | Generation) -> ledger.Usage:
     return ledger.Usage(paid.prompt_tokens, paid.completion_tokens, paid.cached_tokens)
-
-
-def _said(wish: Wish, error: BaseException | str) -> str:
-    """What went wrong at an engine, as a note of an outcome."""
-    name = "" if isinstance(error, EscaladeError | str) else f"{type(error).__name__}: "
-    return f"{wish.climb.route.tiers[wish.tier].model}: {name}{error}"
 
 
 def _relative_cost(model: PoolModel) -> float:

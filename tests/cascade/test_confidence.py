@@ -19,8 +19,10 @@ def value(name: str, answers: str, k: int | None = None) -> float:
 
 @pytest.mark.parametrize(
     ("ballot", "bits"),
-    [("4-0", 0), ("3-1", 0.81), ("2-2", 1), ("2-1-1", 1.5), ("5-0", 0), ("4-1", 0.72), ("6-1", 0.59), ("7-1", 0.54)]
-    + [("6-2", 0.81), ("4-4", 1)],
+    [
+        *[("4-0", 0), ("3-1", 0.81), ("2-2", 1), ("2-1-1", 1.5), ("5-0", 0), ("4-1", 0.72)],
+        *[("6-1", 0.59), ("7-1", 0.54), ("6-2", 0.81), ("4-4", 1)],
+    ],
 )
 def test_entropy_in_bits(ballot: str, bits: float) -> None:
     assert round(entropy_bits([float(n) for n in ballot.split("-")]), 2) == bits

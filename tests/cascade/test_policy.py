@@ -38,8 +38,10 @@ def test_stop_rules(written: str, stop: Stop) -> None:
 
 @pytest.mark.parametrize(
     "stop",
-    ["", "Verdict", "verdict:1", "beta", "beta:", "beta:0.5", "beta:1", "beta:nan", "beta:x", "esc:1", "esc:2.5", "esc"]
-    + ["esc:-4", "none ", "beta:0.9:1"],
+    [
+        *["", "Verdict", "verdict:1", "none ", "beta", "beta:", "beta:0.5", "beta:1", "beta:nan", "beta:x", "beta:0.9:1"],
+        *["esc", "esc:1", "esc:2.5", "esc:-4"],
+    ],
 )
 def test_a_stop_rule_that_is_none_is_refused(stop: str) -> None:
     with pytest.raises(SettingError, match=r"stop rule .* give verdict, exact, none, beta:P, esc:W") as caught:

@@ -141,7 +141,7 @@ class Store:
         rows = self._select(columns, "attempts", key, indexes, "AND kind = 'cancelled' ORDER BY idx, rowid")
         return [Attempt(key, *row) for row in rows]
 
-    def _select(self, columns: str, table: str, key: Key, indexes: Sequence[int], rest: str) -> list[tuple[Any, ...]]:
+    def _select(self, columns: str, table: str, key: Key, indexes: Sequence[int], rest: str) -> list[Any]:
         # As one JSON text, because SQLite has a limit of parameters.
         where = "problem = ? AND model = ? AND params = ? AND idx IN (SELECT value FROM json_each(?))"
         try:
@@ -169,14 +169,15 @@ class Store:
             for attempt in attempts:
                 self._write_attempt(attempt)
             self._db.execute("COMMIT")
+        except sqlite3.IntegrityError as error:
+            raise StoreError(
+                f"refused: two samples of one problem, model and temperature have one seed ({error})"
+            ) from error
         except sqlite3.Error as error:
+            raise StoreError(f"store {self.path} cannot be written: {error}; {_REMEDY}") from error
+        finally:
             if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
-            if isinstance(error, sqlite3.IntegrityError):
-                raise StoreError(
-                    f"refused: two samples of one problem, model and temperature have one seed ({error})"
-                ) from error
-            raise StoreError(f"store {self.path} cannot be written: {error}; {_REMEDY}") from error
         return kept
 
     def _write_sample(self, s: Stored) -> Stored:
