@@ -98,6 +98,7 @@ class Asking:
 
     def start(self, wish: Wish, happened: Callable[[Event], None]) -> None:
         """Ask an engine for a sample; `happened` is told what comes of it, however it ends."""
+        self.key(wish.climb, wish.tier)  # fails here if at all: in the callback below an error would be lost
         wish.job = asyncio.get_running_loop().create_task(self._ask(wish, happened))
         # Not in the task itself: one that is cancelled before its first step never runs.
         wish.job.add_done_callback(lambda job: happened(self._end_of(wish, job)))

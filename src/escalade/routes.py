@@ -23,6 +23,8 @@ from escalade.pool import ALIAS, THRESHOLD, Pool, load_pool
 
 _K = re.compile(r"k[0-9]{1,18}", re.ASCII)
 _T = re.compile(r"t[0-9]+(?:\.[0-9]+)?", re.ASCII)
+_OWN = re.compile(r"c(?:[0-9.+-]|$)", re.ASCII)
+"""How a word begins that is meant for a threshold; any other is meant for a model, as in claude."""
 
 
 class Kind(StrEnum):
@@ -173,7 +175,7 @@ def _tiers(text: str, start: int, pool: Pool, *, one: bool) -> tuple[Tier, ...]:
             raise refuse(t_at, f"the temperature of {model}, as in t0.7 (a decimal >= 0, no sign, no exponent)")
         at += 3
         threshold = None
-        if words[at][1].startswith("c") and words[at][1] not in pool.aliases:
+        if _OWN.match(words[at][1]) and words[at][1] not in pool.aliases:
             threshold = _number(words[at][1], THRESHOLD)
             if threshold is None or not 0 < threshold <= 1:
                 raise refuse(at, f"the threshold of {model}, as in c0.8 (a decimal in (0, 1])")

@@ -39,8 +39,8 @@ def test_stop_rules(written: str, stop: Stop) -> None:
 @pytest.mark.parametrize(
     "stop",
     [
-        *["", "Verdict", "verdict:1", "none ", "beta", "beta:", "beta:0.5", "beta:1", "beta:nan", "beta:x", "beta:0.9:1"],
-        *["esc", "esc:1", "esc:2.5", "esc:-4"],
+        *["", "Verdict", "verdict:1", "none ", "beta", "beta:", "beta:0.5", "beta:1", "beta:nan", "beta:x"],
+        *["beta:0.9:1", "esc", "esc:1", "esc:2.5", "esc:-4", "esc:4_0", "esc: 4", "esc:٤"],
     ],
 )
 def test_a_stop_rule_that_is_none_is_refused(stop: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
@@ -12,6 +13,7 @@ from escalade.errors import SettingError, nearest
 
 AGGREGATES = ("last", "pooled", "weighted")
 STOPS = ("verdict", "exact", "none", "beta:P", "esc:W")
+_NUMBERED = re.compile(r"(beta|esc):([0-9]+(?:\.[0-9]+)?)", re.ASCII)
 
 
 class Stop(NamedTuple):
@@ -70,16 +72,14 @@ class Policy:
     @property
     def stop_rule(self) -> Stop:
         """The stop rule that `stop` writes."""
-        name, _, number = self.stop.partition(":")
         if self.stop in ("verdict", "exact", "none"):
             return Stop(self.stop)  # type: ignore[arg-type] # the literal was just compared
-        try:
-            if name == "beta" and 0.5 < float(number) < 1:
-                return Stop("beta", float(number))
-            if name == "esc" and int(number) >= 2:
-                return Stop("esc", int(number))
-        except ValueError:
-            pass
+        if written := _NUMBERED.fullmatch(self.stop):
+            name, number = written[1], float(written[2])
+            if name == "beta" and 0.5 < number < 1:
+                return Stop("beta", number)
+            if name == "esc" and number >= 2 and number.is_integer():
+                return Stop("esc", number)
         raise SettingError(
             f"stop rule {self.stop!r} is unknown: give {', '.join(STOPS)}, with P in (0.5, 1) and W an integer >= 2"
         )

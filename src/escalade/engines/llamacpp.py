@@ -45,9 +45,9 @@ class Engine:
         if argument:
             raise SettingError(f"engine llamacpp takes no argument, found {argument!r}: weights are named in the pool")
         self._pool = pool
-        self._options = {model.alias: _options(model) for model in pool.models}
-        self._loaded: dict[str, _Model] = {}
-        self._loading: dict[str, asyncio.Lock] = {}
+        # The options of a model that another engine answers for may mean something there; they are read when asked.
+        self._options = {m.alias: _options(m) for m in pool.models if m.engine == "llamacpp"}
+        self._models: dict[str, asyncio.Task[_Model]] = {}
 
     def check(self, demands: Sequence[Demand]) -> None:
         """Refuse models whose weights are not there."""
@@ -62,11 +62,11 @@ class Engine:
 
     def in_flight(self, model: PoolModel) -> int:
         """As many as there are slots."""
-        return self._options[model.alias].slots
+        return self._options_of(model).slots
 
     def prompt_bound(self, request: Request) -> int:
         """One token a byte, and room for the template."""
-        return min(chat_bound(request.messages), self._options[request.model.alias].context)
+        return min(chat_bound(request.messages), self._options_of(request.model).context)
 
     async def sample(self, request: Request, progress: Progress) -> Generation:
         """Generate one sample in a slot of the model."""
@@ -86,17 +86,23 @@ class Engine:
 
     async def close(self) -> None:
         """Unload the models."""
-        for model in self._loaded.values():
-            await asyncio.to_thread(model.close)
-        self._loaded.clear()
+        for loading in self._models.values():
+            await asyncio.wait([loading])
+            if loading.exception() is None:
+                await asyncio.to_thread(loading.result().close)
+        self._models.clear()
 
     async def _model(self, model: PoolModel) -> _Model:
-        async with self._loading.setdefault(model.alias, asyncio.Lock()):
-            if model.alias not in self._loaded:
-                path = require(model, pool=self._pool.name)
-                options = self._options[model.alias]
-                self._loaded[model.alias] = await asyncio.to_thread(_Model, model.alias, path, options)
-            return self._loaded[model.alias]
+        """The model, loaded once: a request that is cancelled meanwhile does not undo it, a failure stays one."""
+        if model.alias not in self._models:
+            load = asyncio.to_thread(_Model, model.alias, require(model, pool=self._pool.name), self._options_of(model))
+            self._models[model.alias] = asyncio.get_running_loop().create_task(load)
+        return await asyncio.shield(self._models[model.alias])
+
+    def _options_of(self, model: PoolModel) -> Options:
+        if model.alias not in self._options:
+            self._options[model.alias] = _options(model)
+        return self._options[model.alias]
 
 
 class _Model:

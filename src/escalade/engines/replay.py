@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from escalade.engines.base import Demand, Progress, Request
+from escalade.engines.base import Demand, Progress, Request, chat_bound
 from escalade.errors import EngineError, PoolError, SettingError, TableError
 from escalade.pool import ALIAS, Pool, PoolModel
 from escalade.samples.recorded import Recording, read_recording, shipped_recording
@@ -58,8 +58,9 @@ class Engine:
         return 1
 
     def prompt_bound(self, request: Request) -> int:
-        """The recorded number, which is exact."""
-        return self._lookup(request).prompt_tokens or 0
+        """The recorded number, which is exact; where there is none, as a tokenizer might."""
+        recorded = self._lookup(request).prompt_tokens
+        return chat_bound(request.messages) if recorded is None else recorded
 
     async def sample(self, request: Request, progress: Progress) -> Generation:
         """Return the sample that this seed puts at the request's index."""

@@ -107,7 +107,9 @@ def _read(path: Path, changed: int, size: int) -> Recording:
     pool = None
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, dtype={"problem_id": str, "answer": str, "gold_answer": str, "model": str})
+            texts = dict.fromkeys(("problem_id", "answer", "gold_answer", "model", "text", "problem"), str)
+            # Only an empty cell is no answer: "None" and "NA" are what somebody wrote.
+            table = pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
         elif path.suffix in (".jsonl", ".ndjson"):
             table = pd.read_json(path, lines=True, dtype=False)
         else:

@@ -83,7 +83,7 @@ class Store:
     Example:
         >>> store = Store(None)
         >>> key = Key("p", "m", "t0.7")
-        >>> store.write([Stored(key, 0, 1, "p1", "m", 0.7, Generation("4"))])
+        >>> _ = store.write([Stored(key, 0, 1, "p1", "m", 0.7, Generation("4"))])
         >>> [stored.generation.text for stored in store.read(key, [0, 1])]
         ['4']
     """
@@ -133,7 +133,7 @@ class Store:
         """Return those of the samples that are there, by index."""
         columns = ", ".join(["idx", "seed", "problem_id", "model_name", "temperature", *_GENERATION])
         rows = self._select(columns, "samples", key, indexes, "ORDER BY idx")
-        return [Stored(key, *row[:5], Generation(*row[5:])) for row in rows]
+        return [Stored(key, i, seed, pid, name, t, Generation(*rest)) for i, seed, pid, name, t, *rest in rows]
 
     def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
         """Return the cancelled requests of these indexes: paid for, though they gave no sample."""

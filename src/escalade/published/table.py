@@ -1,7 +1,6 @@
 """Routed tables answered: rows become tasks, results become the published columns of the same rows.
 
-How a row is answered stands in it, in this order: a routing string (column `route`, or the route column itself); a
-list of tiers; a model with a number of samples and a temperature. This module reads and fills tables only.
+How a row is answered stands in its cells (`escalade.published.cells`). This module reads and fills tables; it runs nothing.
 """
 
 from __future__ import annotations
@@ -16,17 +15,16 @@ import pandas as pd
 
 from escalade import ledger
 from escalade.cascade.policy import Policy
-from escalade.errors import InputError, ProblemError, RouteError, ScoreError, TableError
+from escalade.errors import InputError, ProblemError, TableError
 from escalade.executor import Answered, Task
 from escalade.job import Job
 from escalade.limits import Limits
 from escalade.pool import Pool
-from escalade.problems import CALIBRATED, ID, SCORE, Problem, problems_from
+from escalade.problems import ID, Problem, problems_from
+from escalade.published.cells import ROUTE, Cells
 from escalade.results import Results
-from escalade.routes import Kind, Route, Tier, parse_route
+from escalade.routes import Kind, Route
 
-ROUTE = "route"
-"""The column of whole routing strings."""
 OUTCOME_COLUMNS = (
     "majority_vote_extracted_answer",
     "majority_vote_is_correct",
@@ -106,7 +104,7 @@ def routed_job(
     part = table.iloc[rows]
     tasks: list[Task] = []
     notes: list[str | None] = []
-    cells = _Cells(part, columns, pool)
+    cells = Cells(part, pool, route=columns.route, tiers=columns.tiers, n=columns.n, temperature=columns.temperature)
     for row, problem in enumerate(_problems(part, columns)):
         note = None
         try:
@@ -138,16 +136,16 @@ def filled(routed: RoutedJob, results: Results) -> pd.DataFrame:
     names = routed.columns
     outcomes = results.to_pandas()
     numbers: dict[str, list[float | None]] = {}
-    others: dict[str, list[Any]] = {name: outcomes[name].tolist() for name in OUTCOME_COLUMNS}
+    others: dict[str, list[Any]] = {name: _values(outcomes, name) for name in OUTCOME_COLUMNS}
     others["notes"] = [
         "; ".join(filter(None, (own, told))) or None for own, told in zip(routed.notes, others["notes"], strict=True)
     ]
     for name in ("passk_score", "final_confidence"):
         numbers[name] = others.pop(name)
-    others[names.text] = outcomes["routed_response_text"].tolist()
-    others[names.model] = outcomes["response_model"].tolist()
+    others[names.text] = _values(outcomes, "routed_response_text")
+    others[names.model] = _values(outcomes, "response_model")
     if names.samples is not None:
-        others[names.samples] = outcomes["generated_solutions"].tolist()
+        others[names.samples] = _values(outcomes, "generated_solutions")
     bills = [_bill(item, results.job.pool) for item in results.answered]
     others[names.prompt_text] = [bill.prompt for bill in bills]
     others[names.error] = [bill.error for bill in bills]
@@ -163,9 +161,8 @@ def filled(routed: RoutedJob, results: Results) -> pd.DataFrame:
         before = out[name].tolist() if name in out else [None] * len(out)
         for row, value in zip(routed.rows, values, strict=True):
             before[row] = value
-        # From a Series without the index: a table's index may hold a label twice.
-        column = pd.Series(before, dtype="float64" if name in numbers else object)
-        out[name] = column.array
+        column = pd.Series(before, out.index, dtype="float64" if name in numbers else object)
+        out[name] = column.infer_objects() if all(isinstance(value, int) for value in before) else column
     return out
 
 
@@ -222,88 +219,6 @@ def _bill(item: Answered, pool: Pool) -> _Bill:
     )
 
 
-class _Cells:
-    """The cells of a table that say how its rows are answered."""
-
-    def __init__(self, table: pd.DataFrame, columns: Columns, pool: Pool) -> None:
-        self._pool, self._columns = pool, columns
-        names = (ROUTE, columns.route, columns.tiers, columns.n, columns.temperature)
-        self._cells = {name: table[name].tolist() for name in names if name in table}
-        self._scores = {
-            (alias, prefix): table[f"{prefix}{alias}"].tolist()
-            for alias in pool.aliases
-            for prefix in (SCORE, CALIBRATED)  # the calibrated one comes last and wins
-            if f"{prefix}{alias}" in table
-        }
-
-    def scores(self, row: int) -> dict[str, float]:
-        """The scores of a row; a model without one has none."""
-        out: dict[str, float] = {}
-        for (alias, prefix), values in self._scores.items():
-            value = values[row]
-            if value is None or value != value:
-                continue
-            if not isinstance(value, int | float) or not 0 <= value <= 1:
-                raise ScoreError(f"column {prefix + alias!r}: the score is {value!r}; give a probability in [0, 1]")
-            out[alias] = float(value)
-        return out
-
-    def route(self, row: int) -> Route:
-        """The route of a row."""
-        written, name, tiers = (self._cell(column, row) for column in (ROUTE, self._columns.route, self._columns.tiers))
-        for text in (written, name):
-            if isinstance(text, str) and text.startswith("mv_"):
-                route = parse_route(text, self._pool)
-                if text is written:
-                    self._agree(route, name)
-                return route
-        if isinstance(tiers, str):
-            try:
-                tiers = json.loads(tiers)
-            except ValueError as error:
-                raise TableError(f"column {self._columns.tiers!r}: {tiers!r:.80} is no JSON") from error
-        if tiers is not None:
-            if not isinstance(tiers, Sequence) or not tiers or any(len(tier) != 3 for tier in tiers):
-                raise TableError(
-                    f"column {self._columns.tiers!r}: {tiers!r:.80} is no list of [model name, k, temperature]"
-                )
-            return Route(Kind.CASCADE, tuple(self._tier(*tier) for tier in tiers))
-        if name is None:
-            name = written
-        if name is None:
-            raise TableError(f"no route: the columns {ROUTE!r}, {self._columns.route!r} and the tiers are empty")
-        route = parse_route(name, self._pool)
-        if written is not None:
-            self._agree(parse_route(written, self._pool), name)
-        k, temperature = self._cell(self._columns.n, row), self._cell(self._columns.temperature, row)
-        tier = self._tier(name, 1 if k is None else k, 0.0 if temperature is None else temperature)
-        return route if tier == route.tiers[0] else Route(Kind.VOTE, (tier,))
-
-    def _cell(self, column: str, row: int) -> Any:
-        values = self._cells.get(column)
-        value = None if values is None else values[row]
-        if value is not None and not isinstance(value, str | list | tuple) and hasattr(value, "tolist"):
-            value = value.tolist()  # Parquet gives lists as arrays
-        return None if isinstance(value, float) and math.isnan(value) or value is pd.NA else value
-
-    def _agree(self, route: Route, name: Any) -> None:
-        if name in self._pool and self._pool[name].alias != route.tiers[0].model:
-            raise TableError(
-                f"column {ROUTE!r} says {route}, column {self._columns.route!r} says {name}: "
-                "change both, or leave the first out"
-            )
-
-    def _tier(self, name: Any, k: Any, temperature: Any) -> Tier:
-        if name not in self._pool:
-            raise RouteError(str(name), 0, str(name), f"a model; {self._pool.unknown(str(name))}")
-        alias = self._pool[name].alias
-        if isinstance(k, bool) or not isinstance(k, int | float) or not k >= 1 or k != math.floor(k):
-            raise TableError(f"{alias}: the number of samples is {k!r}; give an integer >= 1")
-        if not isinstance(temperature, int | float) or not 0 <= temperature < math.inf:
-            raise TableError(f"{alias}: the temperature is {temperature!r}; give a number >= 0")
-        return Tier(alias, int(k), float(temperature))
-
-
 def _problems(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     """One problem a row, with the row's own id; a text that cannot be used is empty."""
     texts = [text if isinstance(text, str) and text.strip() else "" for text in table[columns.prompt].tolist()]
@@ -313,9 +228,13 @@ def _problems(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     # An empty text is the row's error, not the table's: it is not read as a problem.
     records = {"problem": [text or "?" for text in texts], "gold_answer": golds, "original_solution": golds}
     read = problems_from(pd.DataFrame(records, dtype=object)) if texts else []
-    return [
-        replace(problem, id=str(ident), text=text) for problem, ident, text in zip(read, ids, texts, strict=True)
-    ]
+    return [replace(problem, id=str(ident), text=text) for problem, ident, text in zip(read, ids, texts, strict=True)]
+
+
+def _values(table: pd.DataFrame, column: str) -> list[Any]:
+    """The values of a column, with None where pandas would say NaN; none where there are no rows."""
+    values = table[column].tolist() if len(table) else []
+    return [None if isinstance(value, float) and math.isnan(value) else value for value in values]
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:
