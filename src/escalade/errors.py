@@ -38,12 +38,18 @@ class RouteError(InputError):
     def __init__(self, route: str, position: int, offending: str, expected: str) -> None:
         self.route, self.position, self.offending, self.expected = route, position, offending, expected
         found = f"found {offending!r}" if offending else "found the end"
-        # Written as Python would write it, so that a control character can neither move the caret nor hide.
-        shown, before = repr(route)[1:-1], repr(route[:position])[1:-1]
         super().__init__(
             f"routing string not understood at position {position}: expected {expected}, {found}\n"
-            f"  {shown}\n  {' ' * len(before)}^"
+            f"  {_visible(route)}\n  {' ' * len(_visible(route[:position]))}^"
         )
+
+    def __reduce__(self) -> tuple[type[RouteError], tuple[str, int, str, str]]:
+        return RouteError, (self.route, self.position, self.offending, self.expected)
+
+
+def _visible(text: str) -> str:
+    """Write text so that no control character can move the caret or hide: as Python would, with both quotes in it."""
+    return repr(text + "'\"")[1:-4].replace("\\'", "'")
 
 
 class PoolError(InputError):

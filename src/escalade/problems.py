@@ -126,13 +126,13 @@ def problems_from(table: pd.DataFrame, place: str = "table") -> list[Problem]:
 
 
 def _gold(gold: str | None, solution: str | None) -> str | None:
-    """The gold answer: as given, or read from a worked solution (GSM8K's `#### 42`, a boxed answer).
+    """The gold answer: as given, or read from a worked solution (GSM8K's `#### 42`, a boxed answer, a bare number).
 
     A gold answer may itself be a worked solution: GSM8K's column `answer` is.
     """
     text = solution if gold is None else gold
     found = None if text is None else answers.extract(text)
-    if found is not None and found.rule in ("hash", "boxed"):
+    if found is not None and (gold is None or found.rule in ("hash", "boxed")):
         return found.text
     return gold
 

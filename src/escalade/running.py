@@ -104,7 +104,7 @@ def run_job(job: Job, *, store: str | Path | None = None, watcher: Watcher | Non
     started = time.perf_counter()
     interrupted = False
     try:
-        _wait_for(lambda: _run(job, store, watcher, answered))
+        wait_for(lambda: _run(job, store, watcher, answered))
     except KeyboardInterrupt:
         interrupted = True
     order = {task.problem.id: position for position, task in enumerate(job.tasks)}
@@ -140,7 +140,7 @@ async def _run(job: Job, store: str | Path | None, watcher: Watcher | None, answ
             kept.close()
 
 
-def _wait_for(make: Callable[[], Any]) -> None:
+def wait_for(make: Callable[[], Any]) -> None:
     """Run a coroutine to its end, in a thread of its own where this one has a loop running."""
     try:
         asyncio.get_running_loop()

@@ -305,6 +305,18 @@ def test_index_and_other_columns_stay_and_the_input_is_untouched() -> None:
     assert out["routed_response_text"].tolist() == ["\\boxed{9}"] * 2
 
 
+def test_missing_cells_of_any_kind_are_missing() -> None:
+    df = table("mv_1.5B_k4_t0.7", "7B", "7B", sc_n=[4, None, 4], sc_temp=[0.7, None, 0.7], score_7B=[None, 0.5, None])
+    plain = run_routed_vllm_inference(df, engine=scripted())
+    nullable = run_routed_vllm_inference(df.convert_dtypes(), engine=scripted())
+    assert plain["tier_confidences"].tolist() == nullable["tier_confidences"].tolist() == [[0.75], [0.5], [0.5]]
+    assert (nullable["status"] == "last_tier").all() and nullable["passk_score"].tolist() == [0.0, 0.0, 1.0]
+    no_gold = run_routed_vllm_inference(
+        df.assign(original_solution=pd.array(["7", None, None], dtype="string")), engine=scripted()
+    )
+    assert no_gold["majority_vote_is_correct"].tolist() == [False, None, None]
+
+
 def test_p6_bad_rows_say_why_and_the_others_go_on() -> None:
     df = table(
         "mv_entropy_1.5B_k4_t0.7", "17B", "7B", "7B", "7B", "7B", "7B", "7B",

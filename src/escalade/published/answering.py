@@ -18,7 +18,7 @@ from escalade.published.overrides import override
 from escalade.published.session import Extract, Session
 from escalade.published.table import Columns, filled, routed_job
 from escalade.results import Results
-from escalade.running import _wait_for as wait_for
+from escalade.running import wait_for
 
 
 def answer_table(

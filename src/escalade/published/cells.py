@@ -42,7 +42,7 @@ class Cells:
         out: dict[str, float] = {}
         for (alias, prefix), values in self._scores.items():
             value = values[row]
-            if value is None or value != value:
+            if value is None or value is pd.NA or value != value:
                 continue
             if not isinstance(value, int | float) or not 0 <= value <= 1:
                 raise ScoreError(f"column {prefix + alias!r}: the score is {value!r}; give a probability in [0, 1]")

@@ -35,7 +35,7 @@ from escalade.published.session import Session
 from escalade.published.table import Columns, filled, routed_job
 from escalade.results import write_answers
 from escalade.routing import breakdown
-from escalade.running import _wait_for as wait_for
+from escalade.running import wait_for
 
 Say = Callable[[object], None]
 _LOCAL = (ScoreError, StrategyError, TableError)

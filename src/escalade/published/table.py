@@ -1,6 +1,7 @@
 """Routed tables answered: rows become tasks, results become the published columns of the same rows.
 
-How a row is answered stands in its cells (`escalade.published.cells`). This module reads and fills tables; it runs nothing.
+How a row is answered stands in its cells (`escalade.published.cells`). This module reads and fills tables; it runs
+nothing.
 """
 
 from __future__ import annotations
@@ -222,7 +223,10 @@ def _bill(item: Answered, pool: Pool) -> _Bill:
 def _problems(table: pd.DataFrame, columns: Columns) -> list[Problem]:
     """One problem a row, with the row's own id; a text that cannot be used is empty."""
     texts = [text if isinstance(text, str) and text.strip() else "" for text in table[columns.prompt].tolist()]
-    golds = table[columns.gold].tolist() if columns.gold in table else [None] * len(texts)
+    golds: list[Any] = [None] * len(texts)
+    if columns.gold in table:
+        column = table[columns.gold].astype(object)
+        golds = column.where(column.notna(), None).tolist()
     id_column = next((name for name in ID if name in table), None)
     ids = table[id_column].tolist() if id_column is not None else range(len(texts))
     # An empty text is the row's error, not the table's: it is not read as a problem.
