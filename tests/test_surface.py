@@ -21,7 +21,7 @@ ROOMS = [
     ["cascade"],
     ["weights", "ledger", "limits", "evaluation"],
     ["engines"],
-    ["climb", "executor"],
+    ["climb", "asking", "executor"],
     ["job"],
     ["summary", "dryrun"],
     ["results"],
