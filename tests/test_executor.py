@@ -345,9 +345,7 @@ def test_p16_two_tiers_of_one_model_share_samples_and_are_billed_once() -> None:
 @pytest.mark.parametrize("kind", [Honest, Stubborn])
 def test_a_sample_cancelled_at_one_tier_and_wanted_by_the_next_is_there_once(kind: type[ScriptedEngine]) -> None:
     """The first tier escalates with number 3 under way; the second wants it again."""
-    engine = kind(
-        answering({"S": ["1", "2", "3", "4", "4", "5", "5", "6"]}), lambda r: LONG if first_time(r, 3) else 0
-    )
+    engine = kind(answering({"S": ["1", "2", "3", "4", "4", "5", "5", "6"]}), lambda r: LONG if first_time(r, 3) else 0)
 
     def first_time(request: Request, index: int) -> bool:
         return request.index == index and sum(r.index == index for r in engine.requests) == 1
@@ -762,5 +760,10 @@ def test_the_tokens_of_requests_under_way_are_seen() -> None:
 def test_greedy_samples_outlive_the_run_seed_and_others_do_not() -> None:
     store = Store(None)
     for seed in (0, 1):
-        run(tasks(1, CASCADE), engine := ScriptedEngine(answering({"S": ["1", "2"], "L": ["1"]})), store=store, seed=seed)
+        run(
+            tasks(1, CASCADE),
+            engine := ScriptedEngine(answering({"S": ["1", "2"], "L": ["1"]})),
+            store=store,
+            seed=seed,
+        )
         assert Counter(r.model.alias for r in engine.requests) == ({"S": 4, "L": 1} if seed == 0 else {"S": 4})

@@ -139,7 +139,7 @@ def test_the_problems_that_ship() -> None:
         ("p.json", '{"problem": "x"}', "p.json: a .json file must hold a list of problems"),
         ("p.json", "[", "p.json cannot be read as json: "),
         ("p.parquet", "nonsense", "p.parquet cannot be read as parquet: "),
-        ("p.xlsx", "x", r"what kind of file is .xlsx\? Give .jsonl, .csv or .parquet"),
+        ("p.xlsx", "x", r"what kind of file is '.xlsx'\? Give .jsonl, .csv or .parquet"),
     ],
 )
 def test_errors_name_the_file_the_row_the_column_and_the_remedy(

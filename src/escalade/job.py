@@ -38,7 +38,9 @@ class Job:
     engine: str | None
     """Answers for all models in the place of the pool's engines."""
     chosen: str
-    """The route or strategy, as given."""
+    """The route or the strategy's name."""
+    strategy: str | None = None
+    """The strategy's name, where one chose the routes."""
     defaults: tuple[str, ...] = ()
     """What was not given, and what was taken for it."""
 
@@ -146,7 +148,8 @@ def prepare(
     else:
         tasks, chosen = _by_route(asked, route, chosen_pool, defaults)
     _refuse_unpriced(tasks, chosen_pool, limits or Limits())
-    return Job(chosen_pool, tuple(tasks), policy, limits or Limits(), seed, engine, chosen, tuple(defaults))
+    named = chosen if strategy is not None else None
+    return Job(chosen_pool, tuple(tasks), policy, limits or Limits(), seed, engine, chosen, named, tuple(defaults))
 
 
 def _pool(
@@ -168,25 +171,44 @@ def _pool(
 
 
 def _problems(problems: Problems | None, recording: Recording | None, defaults: list[str]) -> list[Problem]:
-    if isinstance(problems, str | Path):
-        return read_problems(problems)
-    if isinstance(problems, pd.DataFrame):
-        return _some(problems_from(problems))
     if problems is not None:
-        given = list(problems)
-        if all(isinstance(p, Problem) for p in given):
-            known = [p for p in given if isinstance(p, Problem)]
-            _unique(known)
-            return _some(known)
-        return _some(problems_from(pd.DataFrame(given, dtype=object), "problems"))
+        given = _given(problems)
+        if recording is not None:
+            _refuse_other_texts(given, recording)
+        return given
     if recording is not None:
-        defaults.append(f"all problems of {recording.path.name}")
+        defaults.append(f"the problems of {recording.path.name}")
         return [
             Problem(str(row.id), _text(row.problem) or "", _text(row.gold_answer))
             for row in recording.problems.itertuples()
         ]
     defaults.append("the problems that ship with escalade")
     return read_problems(shipped_problems())
+
+
+def _given(problems: Problems) -> list[Problem]:
+    if isinstance(problems, str | Path):
+        return read_problems(problems)
+    if isinstance(problems, pd.DataFrame):
+        return _some(problems_from(problems))
+    given = list(problems)
+    known = [problem for problem in given if isinstance(problem, Problem)]
+    if len(known) < len(given):
+        return _some(problems_from(pd.DataFrame(given, dtype=object), "problems"))
+    _unique(known)
+    return _some(known)
+
+
+def _refuse_other_texts(problems: Iterable[Problem], recording: Recording) -> None:
+    """Samples are found by id: an id that stands for another question must not be answered with them."""
+    texts = dict(zip(recording.problems["id"], recording.problems["problem"], strict=True))
+    for problem in problems:
+        recorded = _text(texts.get(problem.id))
+        if recorded and problem.text and " ".join(recorded.split()) != " ".join(problem.text.split()):
+            raise ProblemError(
+                f"problem {problem.id!r} has another text than in the recording {recording.path.name}: "
+                "its samples answer another question; give it another id, or record it"
+            )
 
 
 def _text(value: Any) -> str | None:

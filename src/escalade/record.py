@@ -21,7 +21,7 @@ def recording_job(
     *,
     samples: int = 8,
     temperature: float = 0.7,
-    greedy: bool = True,
+    greedy: bool = False,
     limit: int | None = None,
     seed: int = 0,
 ) -> Job:

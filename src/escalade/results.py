@@ -171,6 +171,7 @@ def _trace(tier: TierTrace, use: TierUse, decided: bool) -> dict[str, Any]:
                 "votes": [[answer, n] for answer, n in look.ballot.votes],
                 "seats": look.ballot.k,
                 "abstained": look.ballot.abstained,
+                "undrawn": max(0, look.ballot.undrawn),
                 "tie": look.ballot.tie,
                 "confidence": look.confidence,
                 "source": look.source,

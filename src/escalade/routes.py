@@ -136,9 +136,11 @@ def executed(route: Route, pool: Pool) -> Executed:
             notes.append(f"{tier.model} is greedy only in this pool: {written} runs as k=1 t=0.0")
             tier = replace(tier, k=1, temperature=0.0)
         elif tier.k > 1 and tier.temperature == 0.0:
-            notes.append(f"{tier.model} {written}: greedy samples are alike, their agreement says nothing")
-        if tier.threshold is not None and route.kind is Kind.ENTROPY_CASCADE and tier.k > 1:
-            notes.append(f"{tier.model}: the entropy rule has a threshold in bits; c{tier.threshold} plays no part")
+            notes.append(f"{tier.model} {written}: greedy samples are alike, so that their agreement says little")
+        if tier.threshold is not None and len(tiers) == len(route.tiers) - 1:
+            notes.append(f"{tier.model}: the last tier answers whatever its confidence; its threshold plays no part")
+        elif tier.threshold is not None and route.kind is Kind.ENTROPY_CASCADE and tier.k > 1:
+            notes.append(f"{tier.model}: the entropy rule has a threshold in bits; its own plays no part")
         tiers.append(tier)
     return Executed(replace(route, tiers=tuple(tiers)), tuple(dict.fromkeys(notes)))
 

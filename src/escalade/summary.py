@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import takewhile
 from typing import Any
 
 from escalade import answers, ledger
 from escalade.cascade.outcome import Decision
-from escalade.evaluation.metrics import Interval, pass_at_k, wilson
+from escalade.evaluation.metrics import Interval, wilson
 from escalade.executor import Answered
 from escalade.job import Job
 
@@ -28,6 +28,8 @@ class TierSummary:
     """Problems that came to this tier."""
     accepted: int
     """Problems whose answer was taken here, the last tier's word included."""
+    last_word: int
+    """Of these, how many because the tier was the last."""
     escalated: int
     decided: int
     """Problems whose outcome this tier owns, fall-backs included."""
@@ -46,7 +48,10 @@ class TierSummary:
 
 @dataclass(frozen=True, slots=True)
 class PassK:
-    """pass@k at the largest k for which every problem has k samples at the tier that decided it."""
+    """pass@k of the tier that decided, at the largest k whose first k samples every problem has.
+
+    The first k in launch order, because settled-early stopping makes the number of samples depend on them.
+    """
 
     k: int
     value: float
@@ -114,6 +119,7 @@ class Summary:
                     "temperature": tier.temperature,
                     "asked": tier.asked,
                     "accepted": tier.accepted,
+                    "last_word": tier.last_word,
                     "escalated": tier.escalated,
                     "decided": tier.decided,
                     "accuracy": tier.accuracy,
@@ -160,7 +166,8 @@ def summarise(job: Job, answered: Sequence[Answered], seconds: float, *, interru
         statuses=dict(Counter(item.outcome.status.value for item in answered)),
         tiers=_tiers(answered),
         settings={
-            "route": job.chosen,
+            "route": None if job.strategy else job.chosen,
+            "strategy": job.strategy,
             "pool": job.pool.name,
             "engine": job.engine,
             "target": job.policy.target,
@@ -196,6 +203,7 @@ def _tiers(answered: Sequence[Answered]) -> tuple[TierSummary, ...]:
                 temperature,
                 asked=len(members),
                 accepted=sum(d in (Decision.ACCEPT, Decision.ANSWER) for d in last),
+                last_word=sum(d is Decision.ANSWER for d in last),
                 escalated=sum(d is Decision.ESCALATE for d in last),
                 decided=len(decided),
                 correct=right,
@@ -209,19 +217,16 @@ def _tiers(answered: Sequence[Answered]) -> tuple[TierSummary, ...]:
 
 
 def _pass_k(graded: Sequence[Answered]) -> PassK | None:
-    drawn: list[tuple[int, int]] = []
+    rows: list[list[bool]] = []
     for item in graded:
         position = item.outcome.decided_by
-        samples = item.tiers[position].samples if position is not None else ()
-        if not samples:
-            # Unanswered: no sample of it is right, whatever k.
-            continue
-        right = sum(s.key is not None and answers.grade(s.key, item.problem.gold) for s in samples)
-        drawn.append((len(samples), right))
-    if not drawn:
-        return None
-    k = min(n for n, _ in drawn)
-    return PassK(k, math.fsum(pass_at_k(n, c, k) for n, c in drawn) / len(graded))
+        if position is None:
+            continue  # unanswered: no sample of it is right, whatever k
+        samples = item.tiers[position].samples
+        launched = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(samples))
+        rows.append([s.key is not None and answers.grade(s.key, item.problem.gold) for _, s in launched])
+    k = min((len(row) for row in rows), default=0)
+    return PassK(k, sum(any(row[:k]) for row in rows) / len(graded)) if k else None
 
 
 def _sum(counts: Sequence[int | None]) -> int | None:

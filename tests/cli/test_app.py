@@ -20,9 +20,10 @@ def test_run_prints_the_summary_and_writes_the_tables(cli: Cli, recording: Path,
     table = pd.read_parquet("escalade-out/answers.parquet")
     assert table["majority_vote_extracted_answer"].tolist() == ["4", "9", "5", "6"]
     assert table["decided_by"].tolist() == ["S", "S", "L", "L"]
-    assert len(pd.read_parquet("escalade-out/samples.parquet")) == json.loads(
-        Path("escalade-out/summary.json").read_text(encoding="utf-8")
-    )["samples_drawn"]
+    assert (
+        len(pd.read_parquet("escalade-out/samples.parquet"))
+        == json.loads(Path("escalade-out/summary.json").read_text(encoding="utf-8"))["samples_drawn"]
+    )
 
 
 def test_json_is_one_object_with_the_promised_keys(cli: Cli, recording: Path, pool_file: Path) -> None:
@@ -115,7 +116,9 @@ def test_a_users_strategy_from_a_file(cli: Cli, recording: Path, pool_file: Path
         "    return np.where(inputs.scores['S'] < inputs.target, 'mv_L_k3_t0.7', 'mv_S_k5_t0.7')\n",
         encoding="utf-8",
     )
-    said = cli("run", problems_file, "--engine", f"replay:{recording}", "--pool", pool_file, "--strategy", "mine.py:mine")
+    said = cli(
+        "run", problems_file, "--engine", f"replay:{recording}", "--pool", pool_file, "--strategy", "mine.py:mine"
+    )
     assert said.code == 0, said.err
     assert pd.read_parquet("escalade-out/answers.parquet")["decided_by"].tolist() == ["L", "L"]
 

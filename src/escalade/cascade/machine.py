@@ -63,7 +63,8 @@ class _Rung:
         return self.k if self.cut is None else self.cut
 
     def trace(self) -> TierTrace:
-        settled = bool(self.looks) and self.looks[-1].decision is not Decision.EXPLORE and not self.expired
+        undecided = (Decision.EXPLORE, Decision.STOP)
+        settled = bool(self.looks) and self.looks[-1].decision not in undecided and not self.expired
         saved = self.k - len(self.samples) if settled else 0
         return TierTrace(self.tier, self.k, len(self.samples), saved, tuple(self.looks))
 
@@ -153,6 +154,11 @@ class Machine:
         if self.outcome is not None:
             return []
         actions = self._drop_wanted()
+        if self._rungs and not self._falling_back:
+            position = len(self._rungs) - 1
+            ballot = self._ballot_of(position)
+            value, source = self._confidence(position, ballot)
+            self._rungs[-1].looks.append(Look(ballot, value, source, None, Decision.STOP, reason))
         owner, answer, confidence = self._best()
         self._finish(status, owner, answer, confidence, reason)
         return actions

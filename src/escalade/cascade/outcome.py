@@ -38,6 +38,8 @@ class Decision(StrEnum):
     """The last tier's word."""
     ABSTAIN = "abstain"
     """The last tier has no answer."""
+    STOP = "stop"
+    """Ended from outside: out of money, samples or time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from escalade.executor import Answered, Executor
 from escalade.job import Job
 from escalade.pool import Pool
 from escalade.results import Results, is_correct
-from escalade.routes import Route, executed
+from escalade.routes import Kind, Route, executed
 
 FEW = 120
 """Up to so many problems, each gets a line as it is answered."""
@@ -172,6 +172,7 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
         "t",
         "asked",
         "accepted",
+        "last word",
         "escalated",
         "decided",
         "accuracy",
@@ -184,7 +185,7 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
     for tier in s.tiers:
         table.add_row(
             str(tier.position + 1), tier.model, str(tier.k), f"{tier.temperature:g}", str(tier.asked),
-            str(tier.accepted), str(tier.escalated), str(tier.decided),
+            str(tier.accepted), str(tier.last_word), str(tier.escalated), str(tier.decided),
             "" if tier.accuracy is None else f"{tier.accuracy:.3f}", str(tier.samples), _money(tier.cost),
         )  # fmt: skip
     console.print(table)
@@ -223,7 +224,7 @@ def plan(job: Job, planned: Plan, path: Path) -> None:
         for text in planned.table["error"].dropna().drop_duplicates():
             aside.print(f"error: {escape(text)}")
     console.print(
-        f"at most {_money(planned.worst_cost)} for {planned.worst_samples} samples [dim](every tier reached, "
+        f"worst case: {_money(planned.worst_cost)}, samples: {planned.worst_samples} [dim](every tier reached, "
         "every sample at its token limit, prompts at one token a byte)[/]",
         soft_wrap=True,
     )
@@ -240,6 +241,8 @@ def tiers(route: Route, pool: Pool) -> None:
         model = pool[tier.model]
         own = tier.threshold if tier.threshold is not None else model.threshold
         threshold = "answers" if last else "target" if own is None else f"{own:g}"
+        if route.kind is Kind.ENTROPY_CASCADE and tier.k > 1 and not last:
+            threshold = "entropy rule"
         table.add_row(f"  {number}", tier.model, model.name, str(tier.k), f"{tier.temperature:g}", threshold)
     console.print(table)
     for note in ran.notes:

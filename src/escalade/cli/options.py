@@ -29,7 +29,12 @@ Strategy = Annotated[
 ]
 PoolName = Annotated[
     Optional[str],  # noqa: UP045
-    typer.Option("--pool", "-p", help="A pool that ships with escalade, or a .toml file.", show_default="embedded"),
+    typer.Option(
+        "--pool",
+        "-p",
+        help="A pool that ships with escalade, or a .toml file.",
+        show_default="embedded; with a strategy qwen2.5-math; the recording's own when replaying",
+    ),
 ]
 EngineName = Annotated[
     Optional[str],  # noqa: UP045

@@ -46,7 +46,7 @@ def show(path: Path, problem_id: str) -> None:
 
 def _tier(number: int, tier: dict[str, Any]) -> Tree:
     owner = "  [green]owns the answer[/]" if tier["decided"] else ""
-    cost = "unknown" if tier["cost_usd"] is None else f"{float(tier['cost_usd']):.3g} USD"
+    cost = "cost unknown" if tier["cost_usd"] is None else f"{float(tier['cost_usd']):.3g} USD"
     saved = f", {tier['saved']} saved" if tier["saved"] else ""
     cancelled = f", {tier['cancelled']} cancelled under way" if tier["cancelled"] else ""
     head = f"tier {number}: [bold]{escape(tier['model'])}[/] k={tier['k']} t={tier['temperature']:g}"
@@ -54,8 +54,9 @@ def _tier(number: int, tier: dict[str, Any]) -> Tree:
     for look in tier["looks"]:
         votes = ", ".join(f"{escape(answer)}: {n:g}" for answer, n in look["votes"]) or "none"
         abstained = f", {look['abstained']:g} abstained" if look["abstained"] else ""
-        tie = ", a tie" if look["tie"] else ""
-        branch = tree.add(f"votes of {look['seats']:g}: {votes}{abstained}{tie}")
+        tie = ", a tie" if look["tie"] and not look["undrawn"] else ""
+        undrawn = f", {look['undrawn']:g} undrawn" if look["undrawn"] else ""
+        branch = tree.add(f"votes of {look['seats']:g}: {votes}{abstained}{undrawn}{tie}")
         sure = "unknown" if look["confidence"] is None else f"{look['source']} {look['confidence']:.3f}"
         threshold = "" if look["threshold"] is None else f", threshold {look['threshold']:g}"
         branch.add(f"confidence {sure}{threshold}")

@@ -98,8 +98,10 @@ def open_engine(spec: str, pool: Pool, *, seed: int) -> Engine:
     name, _, argument = spec.partition(":")
     known = engine_names()
     if name not in known:
-        hint = nearest(name, known)
-        raise SettingError(f"engine {name!r} is not there: this version has {', '.join(known)}{hint}")
+        raise SettingError(
+            f"engine {name!r} is not in this version, which has {', '.join(known)}{nearest(name, known)}; "
+            "name another in the pool or with --engine, or look without one: escalade route"
+        )
     module = importlib.import_module(f"escalade.engines.{name}")
     engine: Engine = module.Engine(argument, pool, seed=seed)
     return engine
