@@ -20,9 +20,9 @@ from escalade.executor import ACTIVE, Answered, Executor, Task
 from escalade.limits import Limits
 from escalade.pool import Pool
 from escalade.problems import Problem
-from escalade.routes import Route, parse_route
+from escalade.routes import parse_route
 from escalade.samples.sample import Generation, Sample
-from escalade.samples.store import Attempt, Store, Stored
+from escalade.samples.store import Attempt, Key, Store, Stored
 from escalade.testing import Script, ScriptedEngine, answering, pool_of
 
 LONG = 3600.0
@@ -301,7 +301,7 @@ def test_k4_uses_the_first_four_of_k8() -> None:
     assert not engine.requests
     for item in part.answered:
         every = {s.index: s for s in whole[item.problem.id].tiers[0].samples}
-        assert [s for s in item.tiers[0].samples] == [every[i] for i in range(4)]
+        assert list(item.tiers[0].samples) == [every[i] for i in range(4)]
         assert item.fresh == 0
 
 
@@ -420,8 +420,6 @@ def test_another_process_that_was_first_decides_what_the_sample_is(tmp_path: Pat
     answered: list[Answered] = []
     executor = Executor(pool(), lambda m: engine, store=store, policy=Policy(), on_answer=answered.append)
     todo = tasks(1, "mv_S_k1_t0.7")
-    from escalade.samples.store import Key
-
     params = asking.params_of(executor.pool, executor.pool["S"], 0.7, 0)
     key.append(Key(todo[0].problem.fingerprint, "scripted:test/S", params))
     drive(executor.run(todo))

@@ -162,5 +162,5 @@ def test_a_file_that_is_not_there_or_not_utf8(tmp_path: Path) -> None:
 
 def test_lists_that_parquet_gives_as_arrays(tmp_path: Path) -> None:
     path = write(tmp_path / "p.parquet", [{"problem": "x", "answer": ["1", "2"]}])
-    with pytest.raises(ProblemError, match="row 0: column 'answer' is .*: give a text or a number"):
+    with pytest.raises(ProblemError, match=r"row 0: column 'answer' is .*: give a text or a number"):
         read_problems(path)

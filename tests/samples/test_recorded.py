@@ -39,7 +39,7 @@ def test_a_recording_carries_its_pool(tmp_path: Path) -> None:
     table = rows(
         prompt_tokens=[7, 7], completion_tokens=[3, 4], mean_logprob=[-0.1, -0.25], finish_reason=["stop", "length"]
     )
-    write_recording([{**row, "model": "135M"} for row in table], pool, path)
+    write_recording(pd.DataFrame([{**row, "model": "135M"} for row in table]), pool, path)
     recording = read_recording(path)
     assert recording.pool == pool
     assert recorded_pool(recording)["135M"].price == pool["135M"].price
@@ -55,7 +55,7 @@ def test_a_recording_carries_its_pool(tmp_path: Path) -> None:
 def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
     pool = load_pool("tiny")
     for name, text in (("a", "x"), ("b", "x"), ("c", "y")):
-        write_recording([{**ROW, "text": text}], pool, tmp_path / f"{name}.parquet")
+        write_recording(pd.DataFrame([{**ROW, "text": text}]), pool, tmp_path / f"{name}.parquet")
     a, b, c = (read_recording(tmp_path / f"{name}.parquet").fingerprint for name in "abc")
     assert a == b != c
 

@@ -145,7 +145,8 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
     if s.accuracy is not None:
         facts.add_row(
             "accuracy",
-            f"[bold]{s.accuracy:.3f}[/]  ({s.correct} of {s.graded}; 95 % [{s.interval.low:.3f}, {s.interval.high:.3f}])",
+            f"[bold]{s.accuracy:.3f}[/]  ({s.correct} of {s.graded}; "
+            f"95 % [{s.interval.low:.3f}, {s.interval.high:.3f}])",
         )
     else:
         facts.add_row("accuracy", "unknown: no gold answers")

@@ -52,7 +52,8 @@ class Engine:
     def check(self, demands: Sequence[Demand]) -> None:
         """Refuse models whose weights are not there."""
         for demand in demands:
-            self.fingerprint(demand.model)
+            self._options_of(demand.model)
+            require(demand.model, pool=self._pool.name)
 
     def fingerprint(self, model: PoolModel) -> str:
         """The weights' sha256: identity is the hash, not the place. Known from the pool, the file need not be there."""
@@ -87,7 +88,8 @@ class Engine:
     async def close(self) -> None:
         """Unload the models."""
         for loading in self._models.values():
-            await asyncio.wait([loading])
+            if not loading.done():
+                await asyncio.wait([loading])
             if loading.exception() is None:
                 await asyncio.to_thread(loading.result().close)
         self._models.clear()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
 from pathlib import Path
@@ -112,10 +113,20 @@ class Store:
         if tables and version != _VERSION:
             raise StoreError(f"{self.path} is no store of this version ({version}, expected {_VERSION}): {_REMEDY}")
         if not tables:
-            if self.path is not None:
-                self._db.execute("PRAGMA journal_mode = WAL")
             self._create()
+            if self.path is not None:
+                self._write_ahead()
         self._db.execute("PRAGMA synchronous = FULL")
+
+    def _write_ahead(self) -> None:
+        """Have the file written ahead, which is faster; without it, it is as durable."""
+        for _ in range(50):
+            try:
+                self._db.execute("PRAGMA journal_mode = WAL")
+            except sqlite3.OperationalError:
+                time.sleep(0.02)  # for this change alone SQLite does not wait while another process is at the file
+            else:
+                return
 
     def _create(self) -> None:
         # Two processes may find the file empty at once; the lock lets one of them create it.
