@@ -411,7 +411,7 @@ def test_another_process_that_was_first_decides_what_the_sample_is(tmp_path: Pat
         if not theirs.requests:
             # While our request is under way, another process answers the same problem.
             theirs.requests.append(request)
-            write = Stored(key[0], request.index, request.seed, "p0", "test/S", 0.7, Generation(r"\boxed{7}"))
+            write = Stored(key[0], request.index, request.seed, "p0", "test/S", 0.7, "job", Generation(r"\boxed{7}"))
             other.write([write])
         return Generation(r"\boxed{8}", prompt_tokens=10, completion_tokens=5)
 
@@ -765,3 +765,29 @@ def test_greedy_samples_outlive_the_run_seed_and_others_do_not() -> None:
             seed=seed,
         )
         assert Counter(r.model.alias for r in engine.requests) == ({"S": 4, "L": 1} if seed == 0 else {"S": 4})
+
+
+def test_what_a_route_costs_does_not_depend_on_what_other_routes_have_paid_for() -> None:
+    one_by_one = {"slots": 1}
+    alone = run(tasks(4, "mv_cascade_S_k5_t0.7_L_k1_t0.0"), ScriptedEngine(wild(3), **one_by_one), store=Store(None))
+    store = Store(None)
+    run(tasks(4, "mv_S_k8_t0.7"), ScriptedEngine(wild(3)), store=store, policy=Policy(stop="none"))
+    engine = ScriptedEngine(wild(3), **one_by_one)
+    shared = run(tasks(4, "mv_cascade_S_k5_t0.7_L_k1_t0.0"), engine, store=store)
+    assert {request.model.alias for request in engine.requests} == {"L"}
+    for item in alone.answered:
+        other = shared[item.problem.id]
+        assert other.outcome.verdict == item.outcome.verdict
+        assert other.cost == item.cost
+        assert [t.drawn for t in other.outcome.tiers] == [len(use.samples) for use in other.tiers]
+
+
+def test_the_same_job_again_is_charged_all_that_it_had_paid_for() -> None:
+    store = Store(None)
+    delays = iter([0.03, 0.0, 0.0, 0.01, 0.02] * 40)
+    first = run(tasks(4, "mv_S_k5_t0.7"), ScriptedEngine(wild(5), delay=lambda request: next(delays)), store=store)
+    again = run(tasks(4, "mv_S_k5_t0.7"), ScriptedEngine(wild(5)), store=store)
+    assert sum(item.fresh for item in again.answered) == 0
+    assert [i.cost for i in sorted(first.answered, key=lambda i: i.problem.id)] == [
+        i.cost for i in sorted(again.answered, key=lambda i: i.problem.id)
+    ]

@@ -96,6 +96,7 @@ def test_the_command_line_starts_without_heavy_libraries() -> None:
     import subprocess
     import sys
 
-    code = "import escalade.cli.app, sys; print([m for m in ('pandas', 'numpy', 'pyarrow', 'pydantic') if m in sys.modules])"
+    heavy = ("pandas", "numpy", "pyarrow", "pydantic")
+    code = f"import escalade.cli.app, sys; print([m for m in {heavy} if m in sys.modules])"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "[]"

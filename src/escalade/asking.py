@@ -130,11 +130,23 @@ class Asking:
             return Event(wish, attempt=self._attempt(wish, "error", reason), failure=reason)
         key, request = self.key(wish.climb, wish.tier), self.request(wish.climb, wish.tier, wish.index)
         name, temperature = request.model.name, request.temperature
-        return Event(wish, Stored(key, wish.index, request.seed, request.problem_id, name, temperature, job.result()))
+        return Event(
+            wish,
+            Stored(key, wish.index, request.seed, request.problem_id, name, temperature, wish.climb.job, job.result()),
+        )
 
     def _attempt(self, wish: Wish, kind: str, message: str) -> Attempt:
         key, used = self.key(wish.climb, wish.tier), wish.progress
-        return Attempt(key, wish.index, kind, message, used.prompt_tokens, used.cached_tokens, used.completion_tokens)
+        return Attempt(
+            key,
+            wish.index,
+            kind,
+            message,
+            wish.climb.job,
+            used.prompt_tokens,
+            used.cached_tokens,
+            used.completion_tokens,
+        )
 
     def read(self, stored: Stored) -> Sample:
         """Return the sample that a record holds."""

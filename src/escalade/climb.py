@@ -6,6 +6,7 @@ This is bookkeeping only: it neither asks engines nor reads the store.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -13,6 +14,7 @@ from decimal import Decimal
 from escalade import ledger
 from escalade.cascade.machine import Machine
 from escalade.cascade.outcome import Outcome
+from escalade.cascade.policy import Policy
 from escalade.engines.base import Progress
 from escalade.errors import InputError
 from escalade.pool import Pool
@@ -102,6 +104,8 @@ class Climb:
     def __init__(self, order: int, task: Task, route: Route, machine: Machine, pool: Pool) -> None:
         self.order, self.task, self.route, self.machine = order, task, route, machine
         self.fingerprint = task.problem.fingerprint
+        self.job = _job(route, machine.policy)
+        """Fingerprint of route and settings: what it has paid for is charged to it again when it is run again."""
         self.wishes: dict[tuple[int, int], Wish] = {}
         self.running = 0
         """Requests under way."""
@@ -180,6 +184,10 @@ class Climb:
     def _place(self, position: int, index: int) -> tuple[str, float, int]:
         tier = self.route.tiers[position]
         return tier.model, tier.temperature, index
+
+
+def _job(route: Route, policy: Policy) -> str:
+    return hashlib.sha256(f"{route}\n{policy}".encode()).hexdigest()[:16]
 
 
 def _usage(sample: Sample) -> ledger.Usage:

@@ -167,18 +167,23 @@ class Executor:
                 for index in action.indexes:
                     self._unwant(climb.wishes.pop((action.tier, index), None))
                 continue
-            for sample in self._draw(climb, action):
+            for sample, paid in self._draw(climb, action):
+                if not paid:  # by another route: it costs this one something only if it looks at it
+                    if not climb.machine.wants(action.tier, sample.index):
+                        continue
+                    self._keep_stored(climb, action.tier, sample)
                 todo.extend(climb.machine.feed(action.tier, sample))
 
-    def _draw(self, climb: Climb, draw: Draw) -> list[Sample]:
-        """Queue the samples of a tier that nobody has; return those that are there."""
+    def _draw(self, climb: Climb, draw: Draw) -> list[tuple[Sample, bool]]:
+        """Queue the samples of a tier that nobody has; return those that are there, and whether they are charged."""
         if draw.tier != climb.rung:
             self._enter(climb, draw.tier)
         have = self._have(climb, draw.tier, draw.indexes)
         if self.store is not None:
             new = climb.unsearched(draw.tier, draw.indexes)
             for attempt in self.store.cancelled(self._asking.key(climb, draw.tier), new):
-                climb.keep_cancelled(draw.tier, _usage(attempt), fresh=False)
+                if attempt.job == climb.job:
+                    climb.keep_cancelled(draw.tier, _usage(attempt), fresh=False)
         for index in draw.indexes:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
@@ -186,16 +191,22 @@ class Executor:
                 self._queue((climb.order, next(self._ticket), wish))
         return [have[index] for index in sorted(have)]
 
-    def _have(self, climb: Climb, tier: int, indexes: Sequence[int]) -> dict[int, Sample]:
-        """Return those of the samples that the problem or the store has."""
-        have = {index: sample for index in indexes if (sample := climb.drawn(tier, index)) is not None}
+    def _have(self, climb: Climb, tier: int, indexes: Sequence[int]) -> dict[int, tuple[Sample, bool]]:
+        """Return those of the samples that the problem or the store has, and whether the problem is charged."""
+        drawn = {index: sample for index in indexes if (sample := climb.drawn(tier, index)) is not None}
+        have = {index: (sample, True) for index, sample in drawn.items()}
         missing = [index for index in indexes if index not in have]
         if self.store is not None and missing:
             for stored in self.store.read(self._asking.key(climb, tier), missing):
-                have[stored.index] = self._asking.read(stored)
-                climb.keep(tier, have[stored.index], fresh=False)
-                self.counters.stored += 1
+                mine = stored.job == climb.job
+                have[stored.index] = self._asking.read(stored), mine
+                if mine:
+                    self._keep_stored(climb, tier, have[stored.index][0])
         return have
+
+    def _keep_stored(self, climb: Climb, tier: int, sample: Sample) -> None:
+        climb.keep(tier, sample, fresh=False)
+        self.counters.stored += 1
 
     def _enter(self, climb: Climb, tier: int) -> None:
         climb.rung = tier
@@ -280,7 +291,10 @@ class Executor:
             return True
         if have := self._have(climb, wish.tier, [wish.index]):
             climb.wishes.pop((wish.tier, wish.index), None)
-            actions = machine.feed(wish.tier, have[wish.index])
+            sample, paid = have[wish.index]
+            if not paid:
+                self._keep_stored(climb, wish.tier, sample)
+            actions = machine.feed(wish.tier, sample)
         else:
             try:
                 wish.reserved = self._asking.worst(climb, wish.tier, wish.index) if self.limits.money else Decimal(0)

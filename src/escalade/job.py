@@ -147,7 +147,6 @@ def prepare(
         tasks, chosen = _by_strategy(asked, table, strategy, chosen_pool, policy, seed)
     else:
         tasks, chosen = _by_route(asked, route, chosen_pool, defaults)
-    _refuse_unpriced(tasks, chosen_pool, limits or Limits())
     named = chosen if strategy is not None else None
     return Job(chosen_pool, tuple(tasks), policy, limits or Limits(), seed, engine, chosen, named, tuple(defaults))
 
@@ -314,15 +313,3 @@ def _by_strategy(
         first = tasks[0]
         raise SettingError(f"strategy {strategy.name!r} gives no route that pool {pool.name!r} can run: {first.error}")
     return tasks, strategy.name
-
-
-def _refuse_unpriced(tasks: Sequence[Task], pool: Pool, limits: Limits) -> None:
-    if not limits.money:
-        return
-    for task in tasks:
-        for tier in task.route.tiers if task.route is not None else ():
-            if pool[tier.model].price is None:
-                raise SettingError(
-                    f"money is limited, but {tier.model} of pool {pool.name!r} has no price: its cost is unknown; "
-                    "give the model a price in the pool file"
-                )

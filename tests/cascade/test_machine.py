@@ -251,7 +251,7 @@ def test_V8_equal_seeds_of_two_samples_are_refused() -> None:
     with Store(None) as store:
         key = Key("p", "S", "t0.7")
         with pytest.raises(StoreError, match="have one seed"):
-            store.write([Stored(key, i, 7, "p", "S", 0.7, Generation("4")) for i in (0, 1)])
+            store.write([Stored(key, i, 7, "p", "S", 0.7, "job", Generation("4")) for i in (0, 1)])
         assert len(store) == 0
 
 

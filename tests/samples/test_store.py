@@ -24,13 +24,14 @@ who, count, step = int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 store = Store(Path(sys.argv[1]))
 for i in range(who, count, step):
     key = Key(f"problem {i // 8}", "model", "params")
-    store.write([Stored(key, i % 8, 1000 + i, "p", "m", 0.7, Generation(f"text {who} {i}", completion_tokens=i))])
+    made = Generation(f"text {who} {i}", completion_tokens=i)
+    store.write([Stored(key, i % 8, 1000 + i, "p", "m", 0.7, "job", made)])
     print(i, flush=True)
 """
 
 
 def sample(index: int, text: str = "", *, key: Key = KEY, seed: int | None = None) -> Stored:
-    return Stored(key, index, index if seed is None else seed, "p", "m", 0.7, Generation(text))
+    return Stored(key, index, index if seed is None else seed, "p", "m", 0.7, "job", Generation(text))
 
 
 def writing(path: Path, who: int, count: int, step: int) -> "subprocess.Popen[str]":
@@ -52,7 +53,7 @@ generations = st.builds(
 @given(st.lists(generations, max_size=9), st.integers(0, 2**63 - 10), st.floats(0, 5))
 def test_what_was_written_is_read_to_the_last_digit(rows: list[Generation], seed: int, temperature: float) -> None:
     with Store(None) as store:
-        given_rows = [Stored(KEY, i, seed + i, "p", "m", temperature, g) for i, g in enumerate(rows)]
+        given_rows = [Stored(KEY, i, seed + i, "p", "m", temperature, "job", g) for i, g in enumerate(rows)]
         assert store.write(given_rows) == given_rows
         assert store.read(KEY, range(20)) == given_rows
         assert len(store) == len(rows)
@@ -85,7 +86,7 @@ def test_a_sample_is_written_once_and_the_second_pays_as_a_cancelled_request() -
     first = sample(0, "first")
     assert store.write([first]) == [first]
     for seed in (0, 99):
-        second = Stored(KEY, 0, seed, "p", "m", 0.7, Generation("second", prompt_tokens=9, completion_tokens=4))
+        second = Stored(KEY, 0, seed, "p", "m", 0.7, "job", Generation("second", prompt_tokens=9, completion_tokens=4))
         assert store.write([sample(5 + seed), second]) == [sample(5 + seed), first]
     assert store.read(KEY, [0]) == [first]
     assert [(a.prompt_tokens, a.completion_tokens) for a in store.cancelled(KEY, [0])] == [(9, 4)] * 2
@@ -93,9 +94,12 @@ def test_a_sample_is_written_once_and_the_second_pays_as_a_cancelled_request() -
 
 def test_attempts_are_kept_beside_the_samples() -> None:
     store = Store(None)
-    error, cancelled = Attempt(KEY, 0, "error", "down"), Attempt(KEY, 0, "cancelled", "no longer wanted", 10, 4, 3)
+    error, cancelled = (
+        Attempt(KEY, 0, "error", "down"),
+        Attempt(KEY, 0, "cancelled", "no longer wanted", "job", 10, 4, 3),
+    )
     store.write([], [error, cancelled])
-    store.write([sample(0, "a success wins")], [Attempt(KEY, 1, "cancelled", "", None, None, 0)])
+    store.write([sample(0, "a success wins")], [Attempt(KEY, 1, "cancelled", "", "job", None, None, 0)])
     assert store.cancelled(KEY, [0, 7]) == [cancelled]
     assert [a.index for a in store.cancelled(KEY, [0, 1])] == [0, 1]
     assert len(store) == 1

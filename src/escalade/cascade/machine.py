@@ -120,16 +120,18 @@ class Machine:
         """Return the first wishes."""
         return self._enter()
 
+    def wants(self, tier: int, index: int) -> bool:
+        """Whether this sample of a tier is wanted now."""
+        return self.outcome is None and tier < len(self._rungs) and index in self._rungs[tier].wanted
+
     def feed(self, tier: int, sample: Sample) -> list[Action]:
         """Take one sample of a tier (its position in the route) and return what is wanted now.
 
         A sample that is not wanted (any more) is passed over: it was paid for, but nothing depends on it.
         """
-        if self.outcome is not None or tier >= len(self._rungs):
+        if not self.wants(tier, sample.index):
             return []
         rung = self._rungs[tier]
-        if sample.index not in rung.wanted:
-            return []
         rung.wanted.discard(sample.index)
         rung.samples[sample.index] = sample
         if self._falling_back:

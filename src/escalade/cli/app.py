@@ -103,6 +103,8 @@ def run(
         display.summary(results, out, kept)
     if results.interrupted:
         raise typer.Exit(130)
+    if set(results.summary().statuses) == {"error"}:
+        raise typer.Exit(1)
 
 
 @app.command()

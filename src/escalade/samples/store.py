@@ -26,13 +26,14 @@ _SCHEMA = f"""
 CREATE TABLE samples (
     problem TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL, idx INTEGER NOT NULL,
     seed INTEGER NOT NULL, problem_id TEXT NOT NULL, model_name TEXT NOT NULL, temperature REAL NOT NULL,
+    job TEXT NOT NULL,
     {", ".join(_GENERATION)},
     PRIMARY KEY (problem, model, params, idx),
     UNIQUE (problem, model, params, seed)
 ) WITHOUT ROWID;
 CREATE TABLE attempts (
     problem TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL, idx INTEGER NOT NULL,
-    kind TEXT NOT NULL, message TEXT NOT NULL,
+    kind TEXT NOT NULL, message TEXT NOT NULL, job TEXT NOT NULL,
     prompt_tokens INTEGER, cached_tokens INTEGER, completion_tokens INTEGER
 );
 CREATE INDEX attempts_by_key ON attempts (problem, model, params, idx);
@@ -58,6 +59,8 @@ class Stored:
     problem_id: str
     model_name: str
     temperature: float
+    job: str
+    """Which route and settings paid for it."""
     generation: Generation
 
 
@@ -70,6 +73,7 @@ class Attempt:
     kind: str
     """error or cancelled"""
     message: str
+    job: str = ""
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
@@ -84,7 +88,7 @@ class Store:
     Example:
         >>> store = Store(None)
         >>> key = Key("p", "m", "t0.7")
-        >>> _ = store.write([Stored(key, 0, 1, "p1", "m", 0.7, Generation("4"))])
+        >>> _ = store.write([Stored(key, 0, 1, "p1", "m", 0.7, "job", Generation("4"))])
         >>> [stored.generation.text for stored in store.read(key, [0, 1])]
         ['4']
     """
@@ -142,13 +146,15 @@ class Store:
 
     def read(self, key: Key, indexes: Sequence[int]) -> list[Stored]:
         """Return those of the samples that are there, by index."""
-        columns = ", ".join(["idx", "seed", "problem_id", "model_name", "temperature", *_GENERATION])
+        columns = ", ".join(["idx", "seed", "problem_id", "model_name", "temperature", "job", *_GENERATION])
         rows = self._select(columns, "samples", key, indexes, "ORDER BY idx")
-        return [Stored(key, i, seed, pid, name, t, Generation(*rest)) for i, seed, pid, name, t, *rest in rows]
+        return [
+            Stored(key, i, seed, pid, name, t, job, Generation(*rest)) for i, seed, pid, name, t, job, *rest in rows
+        ]
 
     def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
         """Return the cancelled requests of these indexes: paid for, though they gave no sample."""
-        columns = "idx, kind, message, prompt_tokens, cached_tokens, completion_tokens"
+        columns = "idx, kind, message, job, prompt_tokens, cached_tokens, completion_tokens"
         rows = self._select(columns, "attempts", key, indexes, "AND kind = 'cancelled' ORDER BY idx, rowid")
         return [Attempt(key, *row) for row in rows]
 
@@ -192,19 +198,21 @@ class Store:
         return kept
 
     def _write_sample(self, s: Stored) -> Stored:
-        marks = ",".join("?" * (8 + len(_GENERATION)))
-        row = (*s.key, s.index, s.seed, s.problem_id, s.model_name, s.temperature, *astuple(s.generation))
+        marks = ",".join("?" * (9 + len(_GENERATION)))
+        row = (*s.key, s.index, s.seed, s.problem_id, s.model_name, s.temperature, s.job, *astuple(s.generation))
         insert = f"INSERT INTO samples VALUES ({marks}) ON CONFLICT (problem, model, params, idx) DO NOTHING"
         if self._db.execute(insert, row).rowcount:
             return s
         g = s.generation
         used = (g.prompt_tokens, g.cached_tokens, g.completion_tokens)
-        self._write_attempt(Attempt(s.key, s.index, "cancelled", "another process had written the sample", *used))
+        self._write_attempt(
+            Attempt(s.key, s.index, "cancelled", "another process wrote the sample first", s.job, *used)
+        )
         return self.read(s.key, [s.index])[0]
 
     def _write_attempt(self, a: Attempt) -> None:
-        row = (*a.key, a.index, a.kind, a.message, a.prompt_tokens, a.cached_tokens, a.completion_tokens)
-        self._db.execute("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?)", row)
+        row = (*a.key, a.index, a.kind, a.message, a.job, a.prompt_tokens, a.cached_tokens, a.completion_tokens)
+        self._db.execute("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?)", row)
 
     def __len__(self) -> int:
         """Number of samples."""
