@@ -84,6 +84,6 @@ def pool_file(tmp_path: Path) -> Path:
 @pytest.fixture
 def problems_file(tmp_path: Path) -> Path:
     path = tmp_path / "problems.jsonl"
-    lines = [{"id": f"p{i}", "problem": f"What is {i}?", "answer": str(i), "score_S": 0.5} for i in (1, 2)]
+    lines = [{"id": f"p{i}", "problem": f"What is problem p{i}?", "answer": str(i), "score_S": 0.5} for i in (1, 2)]
     path.write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     return path

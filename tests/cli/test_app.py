@@ -79,7 +79,7 @@ def test_route_touches_no_engine(cli: Cli, problems_file: Path, pool_file: Path)
     said = cli("route", problems_file, "--pool", pool_file)
     assert said.code == 0
     assert "cascade" in said.out
-    assert "at most" in said.out
+    assert "worst case" in said.out
     table = pd.read_parquet("escalade-out/routing.parquet")
     assert json.loads(table["cascade_tiers"][0]) == [["test/small", 5, 0.7], ["test/large", 3, 0.7]]
 
@@ -205,7 +205,7 @@ def test_an_unknown_key_in_the_pool_file(cli: Cli, pool_file: Path) -> None:
 
 @pytest.mark.model
 def test_ctrl_c_keeps_what_was_paid_for_and_the_same_command_resumes(tmp_path: Path, smallest_model: Path) -> None:
-    command = [sys.executable, "-m", "escalade", "run", "--pool", "tiny", "--route", "mv_135M_k4_t0.7", "--limit", "6"]
+    command = [sys.executable, "-m", "escalade", "run", "--pool", "tiny", "--route", "mv_135M_k3_t0.7", "--limit", "5"]
     command += ["--stop", "none"]
     child = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stderr is not None
@@ -220,6 +220,6 @@ def test_ctrl_c_keeps_what_was_paid_for_and_the_same_command_resumes(tmp_path: P
     assert "Traceback" not in err
     again = subprocess.run([*command, "--json"], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300)
     body = json.loads(again.stdout)
-    assert body["problems"] == 6
-    assert 0 < body["samples_generated"] < body["samples_drawn"] == 24
+    assert body["problems"] == 5
+    assert 0 < body["samples_generated"] < body["samples_drawn"] == 15
     assert (tmp_path / "escalade.sqlite").exists()
