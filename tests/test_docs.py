@@ -13,7 +13,7 @@ import pytest
 from typer.testing import CliRunner
 
 import escalade
-import escalade.strategies as catalogue
+import escalade.strategies.registry as catalogue
 from escalade.answers import canonical
 from escalade.cli import display
 from escalade.cli.app import app

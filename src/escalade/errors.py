@@ -92,7 +92,7 @@ class WeightsError(EscaladeError):
     """Weights cannot be fetched, do not match their sha256, or are not on disk."""
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str], *, cutoff: float = 0.5) -> str:
     """Return "; did you mean 'x'?" for the known word nearest to `word`, or nothing where none is near."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f"; did you mean {close[0]!r}?" if close else ""

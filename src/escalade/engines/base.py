@@ -99,7 +99,7 @@ def open_engine(spec: str, pool: Pool, *, seed: int) -> Engine:
     known = engine_names()
     if name not in known:
         raise SettingError(
-            f"engine {name!r} is not in this version, which has {', '.join(known)}{nearest(name, known)}; "
+            f"engine {name!r} is not in this version, which has {', '.join(known)}{nearest(name, known, cutoff=0.6)}; "
             "name another in the pool or with --engine, or look without one: escalade route"
         )
     module = importlib.import_module(f"escalade.engines.{name}")
