@@ -64,6 +64,12 @@ class Answered:
         """What the answer cost, whenever it was paid."""
         return ledger.total(use.cost for use in self.tiers)
 
+    def saved(self, position: int) -> int:
+        """Return how many samples of a tier were never paid for, because its ballot was settled without them."""
+        trace, use = self.outcome.tiers[position], self.tiers[position]
+        late = max(0, len(use.samples) - trace.drawn)
+        return max(0, trace.saved - late)
+
 
 @dataclass(slots=True, eq=False)
 class Wish:

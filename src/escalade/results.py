@@ -147,11 +147,14 @@ def _row(job: Job, item: Answered) -> dict[str, Any]:
         "status": outcome.status.value,
         "decided_by": None if owner is None else item.tiers[owner].tier.model,
         "notes": "; ".join(outcome.notes) or None,
-        "trace": [_trace(t, use, owner == i) for i, (t, use) in enumerate(zip(outcome.tiers, item.tiers, strict=True))],
+        "trace": [
+            _trace(t, use, item.saved(i), owner == i)
+            for i, (t, use) in enumerate(zip(outcome.tiers, item.tiers, strict=True))
+        ],
     }
 
 
-def _trace(tier: TierTrace, use: TierUse, decided: bool) -> dict[str, Any]:
+def _trace(tier: TierTrace, use: TierUse, saved: int, decided: bool) -> dict[str, Any]:
     """One tier's story, as plain values."""
     cost = use.cost.usd
     return {
@@ -161,7 +164,7 @@ def _trace(tier: TierTrace, use: TierUse, decided: bool) -> dict[str, Any]:
         "decided": decided,
         "asked": tier.asked,
         "drawn": tier.drawn,
-        "saved": tier.saved,
+        "saved": saved,
         "cancelled": use.cancelled,
         "cost_usd": None if cost is None else str(cost),
         "prompt_tokens": [u.prompt for u in use.usages],

@@ -12,7 +12,7 @@ from typing import Any
 from escalade import answers, ledger
 from escalade.cascade.outcome import Decision
 from escalade.evaluation.metrics import Interval, wilson
-from escalade.executor import Answered
+from escalade.executor import Answered, TierUse
 from escalade.job import Job
 
 
@@ -72,6 +72,7 @@ class Summary:
     """What this run added to what the store had paid for already."""
     prompt_tokens: int | None
     completion_tokens: int | None
+    """None where a sample's count is unknown. A request cancelled before its first token counts for nothing here."""
     samples_drawn: int
     samples_generated: int
     """Drawn in this run; the others came from the store."""
@@ -147,7 +148,7 @@ def summarise(job: Job, answered: Sequence[Answered], seconds: float, *, interru
     """Return the summary of what was answered."""
     graded = [item for item in answered if item.problem.gold is not None]
     correct = sum(answers.grade(item.outcome.answer, item.problem.gold) for item in graded)
-    usages = [usage for item in answered for use in item.tiers for usage in use.usages]
+    uses = [use for item in answered for use in item.tiers]
     return Summary(
         problems=len(answered),
         graded=len(graded),
@@ -156,11 +157,11 @@ def summarise(job: Job, answered: Sequence[Answered], seconds: float, *, interru
         pass_k=_pass_k(graded),
         cost=ledger.total(item.cost for item in answered),
         spent=ledger.total(item.fresh_cost for item in answered),
-        prompt_tokens=_sum([usage.prompt for usage in usages]),
-        completion_tokens=_sum([usage.completion for usage in usages]),
+        prompt_tokens=_tokens([[usage.prompt for usage in use.usages] for use in uses], uses),
+        completion_tokens=_tokens([[usage.completion for usage in use.usages] for use in uses], uses),
         samples_drawn=sum(len(use.samples) for item in answered for use in item.tiers),
         samples_generated=sum(item.fresh for item in answered),
-        samples_saved=sum(tier.saved for item in answered for tier in item.outcome.tiers),
+        samples_saved=sum(item.saved(p) for item in answered for p in range(len(item.tiers))),
         samples_cancelled=sum(use.cancelled for item in answered for use in item.tiers),
         seconds=seconds,
         statuses=dict(Counter(item.outcome.status.value for item in answered)),
@@ -208,7 +209,7 @@ def _tiers(answered: Sequence[Answered]) -> tuple[TierSummary, ...]:
                 decided=len(decided),
                 correct=right,
                 samples=sum(len(use.samples) for use in uses),
-                saved=sum(item.outcome.tiers[p].saved for item, p in members),
+                saved=sum(item.saved(p) for item, p in members),
                 cancelled=sum(use.cancelled for use in uses),
                 cost=ledger.total(use.cost for use in uses),
             )
@@ -229,9 +230,14 @@ def _pass_k(graded: Sequence[Answered]) -> PassK | None:
     return PassK(k, sum(any(row[:k]) for row in rows) / len(graded)) if k else None
 
 
-def _sum(counts: Sequence[int | None]) -> int | None:
-    known = [count for count in counts if count is not None]
-    return sum(known) if len(known) == len(counts) else None
+def _tokens(counts: Sequence[Sequence[int | None]], uses: Sequence[TierUse]) -> int | None:
+    total = 0
+    for row, use in zip(counts, uses, strict=True):
+        for position, count in enumerate(row):
+            if count is None and position < len(use.samples):
+                return None
+            total += count or 0
+    return total
 
 
 def _number(value: Decimal | None) -> float | None:

@@ -152,6 +152,8 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
         facts.add_row("accuracy", "unknown: no gold answers")
     if s.pass_k is not None:
         facts.add_row("pass@k", f"{s.pass_k.value:.3f} at k={s.pass_k.k}, of the tier that decided")
+    elif s.graded:
+        facts.add_row("pass@k", "unknown: first samples were left out as the ballot was settled; --stop none draws all")
     each = f", {rounded(s.cost.usd / s.problems)} a problem" if s.cost.usd is not None and s.problems else ""
     spent = "" if s.spent == s.cost else f"; spent by this run {_money(s.spent)}"
     facts.add_row("cost", f"{_money(s.cost)}{each}{spent}")
