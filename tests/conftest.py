@@ -6,9 +6,17 @@ import pytest
 from hypothesis import settings
 
 from escalade import load_pool, weights
+from escalade.strategies import registry
 
 settings.register_profile("escalade", derandomize=True, deadline=None)
 settings.load_profile("escalade")
+
+
+@pytest.fixture(autouse=True)
+def _same_strategies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The strategies a test registers are not for the tests behind it."""
+    monkeypatch.setattr(registry, "_registry", dict(registry._registry))
+    monkeypatch.setattr(registry, "_names", dict(registry._names))
 
 
 @pytest.fixture(scope="session")

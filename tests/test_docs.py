@@ -97,9 +97,6 @@ def test_python_runs(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if "replay:shipped" in block.text and not shipped_recording().exists():
         pytest.skip(NEEDS_RECORDING)
     monkeypatch.chdir(tmp_path)
-    # A page's strategies are not for the tests behind it.
-    monkeypatch.setattr(catalogue, "_registry", dict(catalogue._registry))
-    monkeypatch.setattr(catalogue, "_names", dict(catalogue._names))
     exec(compile(block.text, str(block), "exec"), {"__name__": "page"})
 
 

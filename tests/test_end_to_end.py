@@ -38,3 +38,17 @@ def test_a_cascade_of_two_tiers_of_a_real_model(cli: Cli, smallest_model: Path) 
             assert all(tokens > 0 for tokens in tier["completion_tokens"])
     story = cli("explain", "escalade-out/answers.parquet", str(table["idx"][0]))
     assert "tier 1" in story.out
+
+
+def test_a_recording_is_made_and_replayed(cli: Cli, smallest_model: Path) -> None:  # noqa: F811
+    Path("one.toml").write_text(
+        'prompt = "concise"\nmax_tokens = 60\n\n[[models]]\nalias = "135M"\nname = "SmolLM2-135M-Instruct"\n'
+        f'file = "{smallest_model}"\nsha256 = "{smallest_model.stem}"\nprice = {{ input = 1, output = 1 }}\n',
+        encoding="utf-8",
+    )
+    recorded = cli("record", "--pool", "one.toml", "--samples", "2", "--greedy", "--limit", "1", "--out", "r.parquet")
+    assert recorded.code == 0, recorded.err
+    assert "3 samples in r.parquet" in recorded.out
+    replayed = json.loads(cli("run", "--engine", "replay:r.parquet", "--route", "mv_135M_k2_t0.7", "--json").out)
+    assert replayed["problems"] == 1
+    assert replayed["cost_usd"] > 0  # the recording carries its pool, and with it the prices

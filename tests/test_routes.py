@@ -288,7 +288,7 @@ def test_P9_greedy_only_is_one_rule_in_votes_and_tiers() -> None:
     twice = executed(parse_route("mv_cascade_72B_k8_t0.7_72B_k8_t0.7"), QWEN)
     assert twice.notes == (said,)
     warm = executed(parse_route("mv_72B_k1_t0.7_c0.5"), QWEN)
-    assert warm.route.tiers == (Tier("72B", 1, 0.0, 0.5),) and len(warm.notes) == 1
+    assert warm.route.tiers == (Tier("72B", 1, 0.0, 0.5),) and "k=1 t=0.7 runs as k=1 t=0.0" in warm.notes[0]
     for text in ("72B", "mv_72B_k1_t0.0", "mv_cascade_7B_k4_t0.7_72B_k1_t0.0"):
         route = parse_route(text)
         assert executed(route, QWEN) == (route, ())
@@ -304,6 +304,9 @@ def test_P9_a_pool_may_lift_it() -> None:
 
 def test_what_has_no_effect_is_said() -> None:
     notes = executed(parse_route("mv_cascade_7B_k4_t0.0_72B_k1_t0.0"), QWEN).notes
-    assert notes == ("7B k=4 t=0.0: greedy samples are alike, their agreement says nothing",)
+    assert notes == ("7B k=4 t=0.0: greedy samples are alike, so that their agreement says little",)
     notes = executed(parse_route("mv_entropy_cascade_7B_k4_t0.7_c0.8_72B_k1_t0.0"), QWEN).notes
-    assert notes == ("7B: the entropy rule has a threshold in bits; c0.8 plays no part",)
+    assert notes == ("7B: the entropy rule has a threshold in bits; its own plays no part",)
+    for text in ("mv_7B_k4_t0.7_c0.8", "mv_cascade_1.5B_k4_t0.7_7B_k4_t0.7_c0.8"):
+        notes = executed(parse_route(text), QWEN).notes
+        assert notes == ("7B: the last tier answers whatever its confidence; its threshold plays no part",)

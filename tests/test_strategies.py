@@ -1,5 +1,5 @@
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
 from pathlib import Path
@@ -23,7 +23,6 @@ from escalade.strategies import (
     strategies,
     strategy,
 )
-from escalade.strategies import registry as module
 
 POOL = load_pool("qwen2.5-math")
 NAMES = [
@@ -57,13 +56,6 @@ EDGES = [
     1.0,
 ]
 TARGETS = [0.0, 0.3, 0.5, 0.8, 0.85, 0.9, 0.95, 1.0]
-
-
-@pytest.fixture(autouse=True)
-def _same_registry(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(module, "_registry", dict(module._registry))
-    monkeypatch.setattr(module, "_names", dict(module._names))
-    yield
 
 
 # The table of the design, once more: row by row, in exact decimal arithmetic, knowing nothing of the module.
