@@ -44,6 +44,7 @@ class Watch:
     def __init__(self, job: Job, store: Path | None, *, quiet: bool) -> None:
         self._job, self._store, self._quiet = job, store, quiet
         self._executor: Executor | None = None
+        self._aliases = {tier.model for route in job.routes for tier in route.tiers}
         self._started = time.monotonic()
         self._said = self._started
         bar = (TextColumn("{task.fields[now]}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
@@ -55,7 +56,7 @@ class Watch:
         if not self._quiet:
             for line in self._job.defaults:
                 aside.print(f"[dim]not given: taking {escape(line)}[/]")
-            models = ", ".join(f"{m.alias} = {m.name}" for m in self._job.pool.models)
+            models = ", ".join(f"{m.alias} = {m.name}" for m in self._job.pool.models if m.alias in self._aliases)
             where = f"store {self._store}" if self._store is not None else "no store: recorded samples"
             aside.print(
                 f"{len(self._job.tasks)} problems by [bold]{escape(self._job.chosen)}[/], target "
@@ -98,6 +99,7 @@ class Watch:
         queues = "   ".join(
             f"{alias}: {counters.running.get(alias, 0)} under way, {waiting} waiting"
             for alias, waiting in counters.waiting.items()
+            if alias in self._aliases
         )
         return Group(Text(queues, style="dim"), self._bar)
 
@@ -106,12 +108,11 @@ class Watch:
             return "starting"
         counters = self._executor.counters
         seconds = max(time.monotonic() - self._started, 1e-9)
-        tokens = self._executor.tokens_now()
-        drawn = counters.fresh + counters.stored
-        return (
-            f"{counters.done} of {counters.problems} done, {drawn} samples ({counters.stored} from the store), "
-            f"{tokens / seconds:.0f} tokens/s, {_money(counters.cost)}"
-        )
+        parts = [f"{counters.done} of {counters.problems} done", f"{counters.fresh + counters.stored} samples"]
+        if not self._job.recorded:
+            parts.append(f"{counters.stored} of them from the store")
+            parts.append(f"{self._executor.tokens_now() / seconds:.0f} tokens/s")
+        return ", ".join([*parts, _money(counters.cost)])
 
 
 def _line(item: Answered) -> str:

@@ -130,7 +130,6 @@ class _Model:
         params.port = 0
         params.ui = False
         params.endpoint_metrics = True
-        self._context = options.context
         try:
             self._server: Any = xllamacpp.Server(params)
         except RuntimeError as error:
