@@ -698,7 +698,7 @@ def test_samples_per_problem() -> None:
 
 def test_a_tier_out_of_time_escalates() -> None:
     engine = Honest(answering({"S": ["1"], "L": ["2"]}), lambda r: LONG if (r.model.alias, r.index) == ("S", 3) else 0)
-    limits = Limits(tier_seconds=0.02)
+    limits = Limits(tier_seconds=1.0)
     with Store(None) as store:
         item = run(tasks(1, CASCADE), engine, store=store, limits=limits)["p0"]
     assert (item.outcome.status.value, item.outcome.answer, item.outcome.decided_by) == ("last_tier", "2", 1)
@@ -708,7 +708,7 @@ def test_a_tier_out_of_time_escalates() -> None:
 
 def test_the_last_tier_out_of_time_is_a_deadline_with_the_best_answer_so_far() -> None:
     engine = ScriptedEngine(answering({"S": ["1", "1", "2", "3"], "L": ["2"]}), lambda r: LONG * (r.model.alias == "L"))
-    item = run(tasks(1, CASCADE), engine, limits=Limits(tier_seconds=0.02))["p0"]
+    item = run(tasks(1, CASCADE), engine, limits=Limits(tier_seconds=1.0))["p0"]
     assert (item.outcome.status.value, item.outcome.answer, item.outcome.decided_by) == ("deadline", "1", 0)
 
 
@@ -716,7 +716,7 @@ def test_each_tier_has_its_own_time() -> None:
     engine = ScriptedEngine(answering({"S": ["1"], "M": ["1"], "L": ["2"]}), lambda r: LONG * (r.model.alias != "L"))
     models = pool("S", "M", "L")
     route = "mv_cascade_S_k4_t0.7_M_k4_t0.7_L_k1_t0.0"
-    item = run(tasks(1, route, within=models), engine, within=models, limits=Limits(tier_seconds=0.01))["p0"]
+    item = run(tasks(1, route, within=models), engine, within=models, limits=Limits(tier_seconds=0.8))["p0"]
     assert (item.outcome.status.value, item.outcome.decided_by) == ("last_tier", 2)
 
 
@@ -724,10 +724,10 @@ def test_the_run_out_of_time_ends_every_problem_those_not_begun_too() -> None:
     engine = Honest(answering({"S": ["1"], "L": ["2"]}), lambda r: 0 if r.problem_id == "p0" else LONG, slots=4)
     n = ACTIVE + 10
     with Store(None) as store:
-        ran = run(tasks(n, CASCADE), engine, store=store, limits=Limits(run_seconds=1))
+        ran = run(tasks(n, CASCADE), engine, store=store, limits=Limits(run_seconds=2))
         assert ran.statuses == {"p0": "accepted", **{f"p{i}": "deadline" for i in range(1, n)}}
         assert "run is reached" in ran["p1"].outcome.notes[-1]
-        again = run(tasks(1, CASCADE), Honest(wild(0)), store=store, limits=Limits(run_seconds=1))
+        again = run(tasks(1, CASCADE), Honest(wild(0)), store=store, limits=Limits(run_seconds=2))
     assert again.statuses == {"p0": "accepted"}  # what the store has needs no time
 
 

@@ -358,9 +358,7 @@ class TestAddress:
         monkeypatch.setattr(address, "OPEN_SECONDS", 0.2)
         with socket.create_server(("127.0.0.1", 0)) as silent:
             monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-            start = time.monotonic()
             assert "no answer within 0.2 s" in fails(model(HUB))
-            assert time.monotonic() - start < 2
 
 
 class TestPackages:
