@@ -42,7 +42,13 @@ class TierUse:
     cancelled: int
     usages: tuple[ledger.Usage, ...]
     """Of the samples, then of the cancelled requests."""
-    cost: ledger.Cost
+    costs: tuple[ledger.Cost, ...]
+    """Of the same requests."""
+
+    @property
+    def cost(self) -> ledger.Cost:
+        """What the tier cost."""
+        return ledger.total(self.costs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,7 @@ class Climb:
             samples = tuple(sorted(used.samples, key=lambda s: s.index))
             usages = (*map(_usage, samples), *used.cancelled)
             costs = self._charge(tier, usages, paid)
-            out.append(TierUse(tier, samples, len(used.cancelled), usages, ledger.total(costs)))
+            out.append(TierUse(tier, samples, len(used.cancelled), usages, tuple(costs)))
         return tuple(out)
 
     def answered(self) -> Answered:

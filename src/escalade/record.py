@@ -48,6 +48,6 @@ def recording_job(
 
 def write(results: Results, path: Path) -> int:
     """Write the samples of a recording with the pool they were drawn from; return how many there are."""
-    samples = results.samples().drop(columns=["tier"])
+    samples = results.samples().drop(columns=["tier", "cost_usd"])
     write_recording(samples, results.job.pool, path)
     return len(samples)

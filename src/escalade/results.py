@@ -192,7 +192,7 @@ def sample_rows(job: Job, answered: Sequence[Answered]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for item in answered:
         for position, use in enumerate(item.tiers):
-            for sample in use.samples:
+            for sample, cost in zip(use.samples, use.costs, strict=False):  # behind them: cancelled requests
                 generation = sample.generation
                 out.append(
                     {
@@ -213,6 +213,7 @@ def sample_rows(job: Job, answered: Sequence[Answered]) -> list[dict[str, Any]]:
                         "completion_tokens": generation.completion_tokens,
                         "mean_logprob": generation.mean_logprob,
                         "finish_reason": generation.finish_reason,
+                        "cost_usd": None if cost.usd is None else float(cost.usd),
                         "seed": sample.seed,
                     }
                 )
