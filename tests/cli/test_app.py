@@ -123,6 +123,14 @@ def test_a_users_strategy_from_a_file(cli: Cli, recording: Path, pool_file: Path
     assert pd.read_parquet("escalade-out/answers.parquet")["decided_by"].tolist() == ["L", "L"]
 
 
+def test_an_output_folder_that_cannot_be_is_refused_before_anything_runs(cli: Cli, recording: Path) -> None:
+    said = cli("run", "--engine", f"replay:{recording}", "--route", ROUTE, "--out", recording)
+    assert said.code == 2
+    assert "--out" in said.err
+    assert "cannot be a folder" in said.err
+    assert "→" not in said.err
+
+
 def write(name: str, text: str) -> str:
     Path(name).write_text(text, encoding="utf-8")
     return name

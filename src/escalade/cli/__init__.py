@@ -26,3 +26,6 @@ def main() -> None:
         sys.exit(130)
     except BrokenPipeError:
         sys.exit(141)
+    except OSError as error:  # a full disk, a file that may not be written
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -93,6 +93,7 @@ def run(
         limit=limit,
         seed=seed,
     )
+    opt.folder("--out", out)
     kept = store if store is not None or job.recorded else Path("escalade.sqlite")
     with display.Watch(job, kept, quiet=json) as watch:
         results = run_job(job, store=kept, watcher=watch)
@@ -141,7 +142,7 @@ def route(
         seed=seed,
     )
     planned = plan(job)
-    path = out / "routing.parquet"
+    path = opt.folder("--out", out) / "routing.parquet"
     write_routing(planned.table, path)
     if json:
         display.as_json(planned.to_dict())
@@ -254,5 +255,6 @@ def record(
         limit=limit,
         seed=seed,
     )
+    opt.folder("--out", out.parent)
     if not recording.show(job, out, store or Path("escalade.sqlite")):
         raise typer.Exit(130)

@@ -91,6 +91,19 @@ MaxSecondsTier = Annotated[
 ]
 
 
+def folder(name: str, path: Path) -> Path:
+    """Return a folder that is there, before anything is paid for.
+
+    Raises:
+        SettingError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{name}: {path} cannot be a folder: {error.strerror or error}; name another") from error
+    return path
+
+
 def money(name: str, value: str | None) -> Decimal | None:
     """Return an amount of USD exactly as written.
 

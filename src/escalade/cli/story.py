@@ -67,6 +67,8 @@ def _tier(number: int, tier: dict[str, Any]) -> Tree:
 def _row(path: Path, problem_id: str) -> dict[str, Any]:
     try:
         table = pd.read_parquet(path)
+    except FileNotFoundError as error:
+        raise TableError(f"{path} is not there; give answers.parquet of a run") from error
     except (OSError, ValueError) as error:
         raise TableError(f"{path} cannot be read as a result table: {error}; give answers.parquet of a run") from error
     missing = [name for name in _NEEDED if name not in table]
