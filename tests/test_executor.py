@@ -14,9 +14,10 @@ import pytest
 from escalade import asking, ledger
 from escalade.cascade.machine import Machine
 from escalade.cascade.policy import Policy
+from escalade.climb import Answered, Task
 from escalade.engines.base import Progress, Request
 from escalade.errors import EngineError, RouteError, SettingError, StoreError
-from escalade.executor import ACTIVE, Answered, Executor, Task
+from escalade.executor import ACTIVE, Executor
 from escalade.limits import Limits
 from escalade.pool import Pool
 from escalade.problems import Problem

@@ -21,6 +21,7 @@ from escalade.pool import Pool
 from escalade.problems import Problem
 from escalade.routes import Route, Tier
 from escalade.samples.sample import Generation, Sample
+from escalade.samples.store import Attempt
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ class Climb:
         self.fresh += fresh
         self._drawn[self._place(position, sample.index)] = sample
         self._used[position].samples.append(sample)
-        self._used[position].add(_usage(sample), fresh=fresh)
+        self._used[position].add(usage_of(sample.generation), fresh=fresh)
 
     def keep_cancelled(self, position: int, usage: ledger.Usage, *, fresh: bool) -> None:
         """Enter what a request used that gave no sample."""
@@ -166,7 +167,7 @@ class Climb:
         out: list[TierUse] = []
         for tier, used in zip(self.route.tiers, self._used, strict=True):
             samples = tuple(sorted(used.samples, key=lambda s: s.index))
-            usages = (*map(_usage, samples), *used.cancelled)
+            usages = (*(usage_of(sample.generation) for sample in samples), *used.cancelled)
             costs = self._charge(tier, usages, paid)
             out.append(TierUse(tier, samples, len(used.cancelled), usages, tuple(costs)))
         return tuple(out)
@@ -202,6 +203,6 @@ def _job(route: Route, policy: Policy) -> str:
     return hashlib.sha256(f"{route}\n{policy}".encode()).hexdigest()[:16]
 
 
-def _usage(sample: Sample) -> ledger.Usage:
-    generation = sample.generation
-    return ledger.Usage(generation.prompt_tokens, generation.completion_tokens, generation.cached_tokens)
+def usage_of(paid: Attempt | Generation) -> ledger.Usage:
+    """Return the token counts of a request, whether it gave a sample or not."""
+    return ledger.Usage(paid.prompt_tokens, paid.completion_tokens, paid.cached_tokens)

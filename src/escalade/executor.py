@@ -19,15 +19,13 @@ from escalade.asking import Asking, Event, said
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
-from escalade.climb import Answered, Climb, Task, TierUse, Wish
+from escalade.climb import Answered, Climb, Task, Wish, usage_of
 from escalade.engines.base import Engine
 from escalade.limits import Limits, Purse
 from escalade.pool import Pool, PoolModel
 from escalade.routes import executed
-from escalade.samples.sample import Generation, Sample
-from escalade.samples.store import Attempt, Store
-
-__all__ = ["ACTIVE", "Answered", "Counters", "Executor", "Task", "TierUse"]
+from escalade.samples.sample import Sample
+from escalade.samples.store import Store
 
 ACTIVE = 256
 """Problems climbing at once: enough to fill every engine, few enough to keep memory flat."""
@@ -94,7 +92,7 @@ class Executor:
         self._ticket = count()
         self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
         self._accuracies = {m.alias: m.accuracy for m in pool.models if m.accuracy is not None}
-        self._costs = {m.alias: _relative_cost(m) for m in pool.models}
+        self._costs = pool.relative_costs()
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Answer every task; `on_answer` gets them as they are done.
@@ -183,7 +181,7 @@ class Executor:
             new = climb.unsearched(draw.tier, draw.indexes)
             for attempt in self.store.cancelled(self._asking.key(climb, draw.tier), new):
                 if attempt.job == climb.job:
-                    climb.keep_cancelled(draw.tier, _usage(attempt), fresh=False)
+                    climb.keep_cancelled(draw.tier, usage_of(attempt), fresh=False)
         for index in draw.indexes:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
@@ -344,7 +342,7 @@ class Executor:
         for (event, mine), theirs in zip(samples, kept, strict=True):
             if theirs is not mine:
                 event.stored = theirs
-                lost.append((event.wish, _usage(mine.generation)))
+                lost.append((event.wish, usage_of(mine.generation)))
         return lost
 
     def _enter_books(self, event: Event) -> None:
@@ -363,7 +361,7 @@ class Executor:
             self.counters.fresh += 1
             self.counters.tokens += event.stored.generation.completion_tokens or 0
         elif event.attempt is not None and event.attempt.kind == "cancelled":
-            climb.keep_cancelled(wish.tier, _usage(event.attempt), fresh=True)
+            climb.keep_cancelled(wish.tier, usage_of(event.attempt), fresh=True)
             self.counters.tokens += event.attempt.completion_tokens or 0
 
     def _tell(self, event: Event) -> None:
@@ -399,14 +397,3 @@ class Executor:
         tier = wish.climb.route.tiers[wish.tier]
         owner: Hashable = wish.climb if self.store is None else self._asking.key(wish.climb, wish.tier)
         return owner, tier.model, tier.temperature, wish.index
-
-
-def _usage(paid: Attempt | Generation) -> ledger.Usage:
-    return ledger.Usage(paid.prompt_tokens, paid.completion_tokens, paid.cached_tokens)
-
-
-def _relative_cost(model: PoolModel) -> float:
-    """For telling the cheaper of two models: its relative cost, else its price, else nothing is known."""
-    if model.cost is not None:
-        return model.cost
-    return float(model.price.output) if model.price is not None else 0.0

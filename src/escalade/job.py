@@ -10,10 +10,10 @@ from typing import Any
 import pandas as pd
 
 from escalade.cascade.policy import Policy
+from escalade.climb import Task
 from escalade.engines.base import Demand, Engine, open_engine
 from escalade.engines.replay import open_recording, recorded_pool
 from escalade.errors import ProblemError, RouteError, ScoreError, SettingError
-from escalade.executor import Task
 from escalade.limits import Limits
 from escalade.pool import Pool, PoolModel, load_pool
 from escalade.problems import CALIBRATED, ID, SCORE, Problem, problems_from, read_problems, read_table, shipped_problems

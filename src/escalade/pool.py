@@ -249,6 +249,14 @@ class Pool(_Config):
         words = [known for model in self.models for known in (model.alias, model.name)]
         return f"unknown model {word!r}: pool {self.name!r} has {', '.join(self.aliases)}{nearest(word, words)}"
 
+    def relative_costs(self) -> dict[str, float]:
+        """Return what tells the cheaper of two models: relative costs by alias, else prices; {} if some lack both."""
+        if all(model.cost is not None for model in self.models):
+            return {model.alias: model.cost for model in self.models if model.cost is not None}
+        if all(model.price is not None for model in self.models):
+            return {model.alias: float(model.price.output) for model in self.models if model.price is not None}
+        return {}
+
     def prompt_of(self, model: PoolModel) -> Prompt:
         """Return the prompt `model` is asked with: its own, else the pool's."""
         chosen = model.prompt if model.prompt is not None else self.prompt

@@ -6,8 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from escalade.cascade.policy import Policy
+from escalade.climb import Task
 from escalade.errors import SettingError
-from escalade.executor import Task
 from escalade.job import Job, Problems, prepare
 from escalade.pool import Pool, load_pool
 from escalade.results import Results

@@ -14,8 +14,8 @@ import pandas as pd
 
 from escalade import answers
 from escalade.cascade.outcome import TierTrace
+from escalade.climb import Answered, TierUse
 from escalade.evaluation.metrics import pass_at_k
-from escalade.executor import Answered, TierUse
 from escalade.job import Job
 from escalade.samples.sample import Sample
 from escalade.summary import Summary, summarise

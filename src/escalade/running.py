@@ -14,7 +14,8 @@ from typing import Any, Protocol
 import pandas as pd
 
 from escalade.cascade.policy import Policy
-from escalade.executor import Answered, Executor
+from escalade.climb import Answered
+from escalade.executor import Executor
 from escalade.job import Job, Problems, prepare
 from escalade.limits import Limits
 from escalade.pool import Pool

@@ -11,8 +11,8 @@ from typing import Any
 
 from escalade import answers, ledger
 from escalade.cascade.outcome import Decision
+from escalade.climb import Answered, TierUse
 from escalade.evaluation.metrics import Interval, wilson
-from escalade.executor import Answered, TierUse
 from escalade.job import Job
 
 

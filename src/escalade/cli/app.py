@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -202,7 +202,7 @@ def _hint_other_pools(text: str) -> None:
 
 @app.command()
 def strategies(
-    name: Annotated[Optional[str], typer.Argument(help="Tell all about this one.")] = None,  # noqa: UP045
+    name: Annotated[str | None, typer.Argument(help="Tell all about this one.")] = None,
 ) -> None:
     """List the strategies, or tell what one does and what it is good for."""
     from escalade.cli import display
@@ -221,7 +221,7 @@ def models(context: typer.Context, pool: opt.PoolName = None) -> None:
 
 @models_app.command()
 def pull(
-    aliases: Annotated[Optional[list[str]], typer.Argument(metavar="[ALIAS]...", help="Only these.")] = None,  # noqa: UP045
+    aliases: Annotated[list[str] | None, typer.Argument(metavar="[ALIAS]...", help="Only these.")] = None,
     pool: opt.PoolName = None,
 ) -> None:
     """Fetch the weights of a pool's models into the cache folder (ESCALADE_CACHE); resumes, checks sha256."""

@@ -19,8 +19,9 @@ from rich.text import Text
 
 from escalade import ledger
 from escalade.cascade.outcome import Decision, Status
+from escalade.climb import Answered
 from escalade.dryrun import Plan, rounded
-from escalade.executor import Answered, Executor
+from escalade.executor import Executor
 from escalade.job import Job
 from escalade.pool import Pool
 from escalade.results import Results, is_correct

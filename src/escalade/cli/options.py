@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -14,7 +14,7 @@ SETTINGS = "Decisions"
 LIMITS = "Limits"
 
 Problems = Annotated[
-    Optional[Path],  # noqa: UP045 - typer reads it at run time
+    Path | None,
     typer.Argument(
         metavar="[PROBLEMS]",
         help="Problems: .jsonl, .csv or .parquet with a column problem and perhaps id, answer, score_ALIAS. "
@@ -22,13 +22,13 @@ Problems = Annotated[
         show_default=False,
     ),
 ]
-Route = Annotated[Optional[str], typer.Option("--route", "-r", help="A routing string for all problems.")]  # noqa: UP045
+Route = Annotated[str | None, typer.Option("--route", "-r", help="A routing string for all problems.")]
 Strategy = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--strategy", "-s", help="A strategy's name (escalade strategies), or FILE.py:NAME of your own."),
 ]
 PoolName = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option(
         "--pool",
         "-p",
@@ -37,17 +37,17 @@ PoolName = Annotated[
     ),
 ]
 EngineName = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--engine", "-e", help="Answers in the place of the pool's engines: replay:FILE, replay:shipped."),
 ]
-Scores = Annotated[Optional[Path], typer.Option("--scores", help="A table with an id and columns score_ALIAS.")]  # noqa: UP045
+Scores = Annotated[Path | None, typer.Option("--scores", help="A table with an id and columns score_ALIAS.")]
 Target = Annotated[float, typer.Option("--target", "-t", help="Target confidence.", rich_help_panel=SETTINGS)]
-Limit = Annotated[Optional[int], typer.Option("--limit", "-n", help="Take only the first N problems.")]  # noqa: UP045
+Limit = Annotated[int | None, typer.Option("--limit", "-n", help="Take only the first N problems.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object, nothing else.")]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the Parquet files.")]
 StoreFile = Annotated[
-    Optional[Path],  # noqa: UP045
+    Path | None,
     typer.Option(
         "--store",
         help="File that keeps every sample; a rerun generates none of them again.",
@@ -71,22 +71,22 @@ ExploreFloor = Annotated[
     float, typer.Option(help="Entropy rule: belief from which more is drawn.", rich_help_panel=SETTINGS)
 ]
 MaxK = Annotated[int, typer.Option(help="Entropy rule: most samples of a tier.", rich_help_panel=SETTINGS)]
-MaxCost = Annotated[Optional[str], typer.Option(help="USD for the whole job.", rich_help_panel=LIMITS)]  # noqa: UP045
+MaxCost = Annotated[str | None, typer.Option(help="USD for the whole job.", rich_help_panel=LIMITS)]
 MaxCostProblem = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--max-cost-per-problem", help="USD for each problem.", rich_help_panel=LIMITS),
 ]
 MaxCostTier = Annotated[
-    Optional[str],  # noqa: UP045
+    str | None,
     typer.Option("--max-cost-per-tier", help="USD for each tier of a problem.", rich_help_panel=LIMITS),
 ]
 MaxSamples = Annotated[
-    Optional[int],  # noqa: UP045
+    int | None,
     typer.Option("--max-samples-per-problem", help="Samples of each problem.", rich_help_panel=LIMITS),
 ]
-MaxSeconds = Annotated[Optional[float], typer.Option(help="Seconds for the run.", rich_help_panel=LIMITS)]  # noqa: UP045
+MaxSeconds = Annotated[float | None, typer.Option(help="Seconds for the run.", rich_help_panel=LIMITS)]
 MaxSecondsTier = Annotated[
-    Optional[float],  # noqa: UP045
+    float | None,
     typer.Option("--max-seconds-per-tier", help="A tier that takes longer escalates.", rich_help_panel=LIMITS),
 ]
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from escalade.climb import Answered
 from escalade.engines.base import Demand, Engine, Progress, Request
-from escalade.executor import Answered, Executor
+from escalade.executor import Executor
 from escalade.job import Engines, Job
 from escalade.pool import Pool, PoolModel
 from escalade.results import Results

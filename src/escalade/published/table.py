@@ -16,8 +16,8 @@ import pandas as pd
 
 from escalade import ledger
 from escalade.cascade.policy import Policy
+from escalade.climb import Answered, Task
 from escalade.errors import InputError, ProblemError, TableError
-from escalade.executor import Answered, Task
 from escalade.job import Job
 from escalade.limits import Limits
 from escalade.pool import Pool
