@@ -226,10 +226,19 @@ def test_many_problems_few_slots_and_every_seed_another() -> None:
     assert len({r.seed for r in engine.requests}) == len(engine.requests)
 
 
-def test_p25_engines_are_asked_in_the_order_of_the_problems() -> None:
+def test_first_samples_are_asked_first_in_the_order_of_the_problems() -> None:
     engine = ScriptedEngine(answering({"S": ["1"]}), slots=1)
     run(tasks(20, "mv_S_k2_t0.7"), engine)
-    assert [r.problem_id for r in engine.requests] == [f"p{i}" for i in range(20) for _ in range(2)]
+    assert [(r.index, r.problem_id) for r in engine.requests] == [(k, f"p{i}") for k in range(2) for i in range(20)]
+
+
+def test_later_samples_are_not_sent_where_the_first_settle_the_ballot() -> None:
+    script = answering({"S": ["1", "2", "1", "1"], "L": ["3"]})
+    engine = ScriptedEngine(script, delay=lambda request: 0.001, slots=4)
+    ran = run(tasks(20, CASCADE), engine)
+    assert set(ran.statuses.values()) == {"last_tier"}
+    sent = Counter(request.model.alias for request in engine.requests)
+    assert sent["S"] <= 20 * 2 + 4  # two different answers rule out 0.9; a few were on their way
 
 
 def test_an_engine_without_room_is_asked_one_at_a_time_rather_than_never() -> None:
@@ -722,7 +731,7 @@ def test_each_tier_has_its_own_time() -> None:
 
 
 def test_the_run_out_of_time_ends_every_problem_those_not_begun_too() -> None:
-    engine = Honest(answering({"S": ["1"], "L": ["2"]}), lambda r: 0 if r.problem_id == "p0" else LONG, slots=4)
+    engine = Honest(answering({"S": ["1"], "L": ["2"]}), lambda r: 0 if r.problem_id == "p0" else LONG, slots=2000)
     n = ACTIVE + 10
     with Store(None) as store:
         ran = run(tasks(n, CASCADE), engine, store=store, limits=Limits(run_seconds=2))

@@ -21,7 +21,7 @@ ROOMS = [
     ["cascade"],
     ["weights", "ledger", "limits", "evaluation"],
     ["engines"],
-    ["climb", "asking", "executor"],
+    ["climb", "counters", "asking", "executor"],
     ["job"],
     ["summary", "dryrun"],
     ["results"],

@@ -10,7 +10,6 @@ import asyncio
 import heapq
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, field
 from decimal import Decimal
 from itertools import count
 
@@ -20,6 +19,7 @@ from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered, Climb, Task, Wish, usage_of
+from escalade.counters import Counters
 from escalade.engines.base import Engine
 from escalade.limits import Limits, Purse
 from escalade.pool import Pool, PoolModel
@@ -29,26 +29,16 @@ from escalade.samples.store import Store
 
 ACTIVE = 256
 """Problems climbing at once: enough to fill every engine, few enough to keep memory flat."""
+AHEAD = 64
+"""Requests that wait for an engine before further problems begin."""
 
 
-@dataclass(slots=True)
-class Counters:
-    """Where a run stands; read it at any time."""
+_Entry = tuple[int, int, int, Wish]
+"""A wish that waits, behind its index, the order of its problem and a ticket.
 
-    problems: int = 0
-    done: int = 0
-    fresh: int = 0
-    stored: int = 0
-    tokens: int = 0
-    """Completion tokens generated in this run."""
-    cost: ledger.Cost = field(default_factory=ledger.Cost)
-    waiting: dict[str, int] = field(default_factory=dict)
-    """Requests not yet sent, by model alias."""
-    running: dict[str, int] = field(default_factory=dict)
-
-
-_Entry = tuple[int, int, Wish]
-"""A wish that waits, behind the order of its problem and a ticket."""
+The first samples of all problems go before the second of any: often they settle a ballot, and the later ones need
+not be sent at all.
+"""
 
 
 class Executor:
@@ -110,8 +100,10 @@ class Executor:
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
             while upcoming or self._climbs:
-                for _ in range(min(len(upcoming), ACTIVE - len(self._climbs))):
+                while upcoming and len(self._climbs) < ACTIVE and self._queued() < AHEAD:
                     self._begin(*upcoming.popleft())
+                    if self._queued() >= AHEAD:
+                        self._pump()
                 self._pump()
                 if any(self._running.values()):
                     self._take([await self._events.get()])
@@ -186,7 +178,7 @@ class Executor:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
                 climb.wishes[draw.tier, index] = wish
-                self._queue((climb.order, next(self._ticket), wish))
+                self._queue((index, climb.order, next(self._ticket), wish))
         return [have[index] for index in sorted(have)]
 
     def _have(self, climb: Climb, tier: int, indexes: Sequence[int]) -> dict[int, tuple[Sample, bool]]:
@@ -260,11 +252,14 @@ class Executor:
     # -- requests ---------------------------------------------------------------------------------------------
 
     def _queue(self, entry: _Entry) -> None:
-        wish = entry[2]
+        wish = entry[3]
         heapq.heappush(self._waiting[wish.climb.route.tiers[wish.tier].model], entry)
 
+    def _queued(self) -> int:
+        return sum(map(len, self._waiting.values()))
+
     def _pump(self) -> None:
-        """Send what the engines have room for, in the order of the problems."""
+        """Send what the engines have room for: first samples first, in the order of the problems."""
         for alias in self.pool.aliases:
             waiting, running = self._waiting[alias], self._running[alias]
             held: list[_Entry] = []
@@ -279,7 +274,7 @@ class Executor:
 
     def _send(self, entry: _Entry, running: set[Wish]) -> bool:
         """Send a request if its sample is still wanted and nobody has it; False where it must wait for money."""
-        wish = entry[2]
+        wish = entry[3]
         climb, machine = wish.climb, wish.climb.machine
         if wish.unwanted or machine.outcome is not None:
             return True

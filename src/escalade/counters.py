@@ -1,0 +1,23 @@
+"""Where a run stands: what the executor counts while it goes on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from escalade import ledger
+
+
+@dataclass(slots=True)
+class Counters:
+    """Where a run stands; read it at any time."""
+
+    problems: int = 0
+    done: int = 0
+    fresh: int = 0
+    stored: int = 0
+    tokens: int = 0
+    """Completion tokens generated in this run."""
+    cost: ledger.Cost = field(default_factory=ledger.Cost)
+    waiting: dict[str, int] = field(default_factory=dict)
+    """Requests not yet sent, by model alias."""
+    running: dict[str, int] = field(default_factory=dict)
