@@ -16,7 +16,7 @@ from escalade.cascade.machine import Machine
 from escalade.cascade.outcome import Outcome
 from escalade.cascade.policy import Policy
 from escalade.engines.base import Progress
-from escalade.errors import InputError
+from escalade.errors import InputError, RouteError
 from escalade.pool import Pool
 from escalade.problems import Problem
 from escalade.routes import Route, Tier
@@ -31,6 +31,13 @@ class Task:
     problem: Problem
     route: Route | None
     error: InputError | None = None
+
+    @property
+    def text(self) -> str:
+        """The routing string, canonical where it could be read."""
+        if self.route is not None:
+            return str(self.route)
+        return self.error.route if isinstance(self.error, RouteError) else ""
 
 
 @dataclass(frozen=True, slots=True)

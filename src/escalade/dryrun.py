@@ -43,7 +43,7 @@ class Plan:
 
 def plan(job: Job) -> Plan:
     """Return the plan of a job."""
-    texts = [str(task.route) if task.route is not None else task.error.route for task in job.tasks]  # type: ignore[union-attr]
+    texts = [task.text for task in job.tasks]
     expanded = expand(texts, job.pool, errors="keep")
     if expanded["error"].isna().all():
         expanded = expanded.drop(columns="error")
