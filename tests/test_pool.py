@@ -195,7 +195,12 @@ def test_a_wrong_key_or_value_of_a_model_is_named(tmp_path: Path, added: str, ke
         ("promt = 'plain'\n" + MODEL, "did you mean 'prompt'?"),
         ("name = 3\n" + MODEL, ": name: Input should be a valid string (it is 3)"),
         ("billing = 'twice'\n" + MODEL, ": billing: Input should be 'once', 'cached' or 'each' (it is 'twice')"),
-        ("answer_kind = 'word'\n" + MODEL, ": answer_kind: Input should be 'boxed' or 'number' (it is 'word')"),
+        ("answer_kind = 'word'\n" + MODEL, ": answer_kind: no answer kind 'word': there are math, number, "),
+        ("answer_kind = 'boxed'\n" + MODEL, "; did you mean 'math', which reads boxed answers? (it is 'boxed')"),
+        ("answer_kind = 'numbr'\n" + MODEL, "; did you mean 'number'? (it is 'numbr')"),
+        ("answer_kind = 'label:one'\n" + MODEL, ": answer_kind: answer kind 'label:one': give at least two"),
+        ("answer_kind = 'none.py:X'\n" + MODEL, ": answer_kind: answer kind "),
+        ("answer_kind = 5\n" + MODEL, ": answer_kind: Input should be a valid string (it is 5)"),
         ("max_tokens = -1\n" + MODEL, ": max_tokens: Input should be greater than or equal to 1 (it is -1)"),
         ("prompt = 'nix'\n" + MODEL, "prompt 'nix' is unknown: there are boxed, concise, plain"),
         (
@@ -211,6 +216,21 @@ def test_a_wrong_key_or_value_of_a_model_is_named(tmp_path: Path, added: str, ke
 )
 def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, text: str, said: str) -> None:
     assert said in complaint(tmp_path, text)
+
+
+def test_a_kind_of_answer_of_ones_own_is_beside_the_pool_file(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "class Word:\n    extract = key = lambda self, text: text\n    equal = lambda self, a, b: False\n",
+        encoding="utf-8",
+    )
+    for path in ("own.py", tmp_path / "own.py"):
+        pool = load(tmp_path, f"answer_kind = '{path}:Word'\n" + MODEL)
+        assert pool.answer_kind == f"{tmp_path}/own.py:Word"
+    assert load(tmp_path, "answer_kind = 'label:good,bad'\n" + MODEL).answer_kind == "label:good,bad"
+    assert load(tmp_path, MODEL).answer_kind == "math"
+    assert "own.py:Wrd': there is no Wrd in it; it has Word" in complaint(
+        tmp_path, "answer_kind = 'own.py:Wrd'\n" + MODEL
+    )
 
 
 def test_all_complaints_come_at_once(tmp_path: Path) -> None:

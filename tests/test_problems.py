@@ -6,6 +6,8 @@ import pandas as pd
 import pytest
 
 from escalade.errors import ProblemError
+from escalade.job import prepare
+from escalade.pool import load_pool
 from escalade.problems import Problem, problems_from, read_problems, shipped_problems
 
 ROWS = [
@@ -98,6 +100,65 @@ def test_gold_answers(row: dict[str, Any], gold: str | None) -> None:
     assert problem.solution == row.get("solution", row.get("original_solution"))
 
 
+@pytest.mark.parametrize(
+    ("kind", "row", "gold"),
+    [
+        ("choice", {"gold": "(B) so \\boxed{5}"}, "(B) so \\boxed{5}"),  # as written, where it is no mathematics
+        ("number", {"gold": "so 7\n#### 7"}, "7"),
+        ("number", {"solution": "It makes 5 and then 7"}, None),
+        ("choice", {"solution": "The answer is (B)."}, "B"),
+        ("text", {"gold": "The answer is 5"}, "The answer is 5"),
+    ],
+)
+def test_gold_answers_are_read_by_their_kind(kind: str, row: dict[str, Any], gold: str | None) -> None:
+    table = pd.DataFrame([{"problem": "x", **row}], dtype=object)
+    (problem,) = problems_from(table, answer_kind=kind)
+    assert (problem.gold, problem.answer_kind) == (gold, None)
+    (problem,) = problems_from(table.assign(answer_kind=kind))
+    assert (problem.gold, problem.answer_kind) == (gold, kind)
+
+
+OWN = """
+class Word:
+    def extract(self, text):
+        if "odd" in text:
+            raise ValueError("odd")
+        return text.split()[0]
+    def key(self, answer):
+        return answer
+    def equal(self, a, b):
+        return False
+"""
+
+
+def test_a_kind_of_ones_own_is_looked_for_beside_the_file(tmp_path: Path) -> None:
+    (tmp_path / "words.py").write_text(OWN, encoding="utf-8")
+    rows = [
+        {"problem": "x", "answer_kind": "words.py:Word", "solution": "one two"},
+        {"problem": "y", "answer_kind": "", "solution": "#### 7"},
+        {"problem": "z", "answer_kind": "yesno", "gold": "Yes"},
+    ]
+    for ending in ("csv", "jsonl", "parquet"):
+        problems = read_problems(write(tmp_path / f"p.{ending}", rows))
+        assert [problem.answer_kind for problem in problems] == [f"{tmp_path}/words.py:Word", None, "yesno"]
+        assert [problem.gold for problem in problems] == ["one", "7", "Yes"]
+    rows = [{"problem": "x", "answer_kind": "words.py:Word", "solution": "odd"}]
+    with pytest.raises(
+        ProblemError, match=r"row 0: the gold answer cannot be read: .*extract\('odd'\) raised ValueError"
+    ):
+        read_problems(write(tmp_path / "p.jsonl", rows))
+
+
+def test_an_unknown_kind_of_a_problem_is_refused_before_anything_is_asked() -> None:
+    with pytest.raises(ProblemError, match=r"problem 'b': no answer kind 'yes-no': .*; did you mean 'yesno'"):
+        prepare([Problem("a", "x", answer_kind="yesno"), Problem("b", "y", answer_kind="yes-no")])
+    with pytest.raises(ProblemError, match=r"problems: row 0: column 'answer_kind' is 'mth': no answer kind 'mth'"):
+        prepare([{"problem": "x", "answer_kind": "mth"}])
+    pool = load_pool("tiny").model_copy(update={"answer_kind": "choice"})
+    (task,) = prepare([{"problem": "x", "answer": r"(B) or \\boxed{5}"}], pool=pool).tasks
+    assert task.problem.gold == r"(B) or \\boxed{5}" and task.problem.answer_kind is None
+
+
 def test_calibrated_scores_win(tmp_path: Path) -> None:
     row = {"problem": "x", "calibrated_score_7B": 0.6, "score_7B": 0.3, "score_1.5B": 0.1}
     for ending in ("csv", "jsonl", "parquet"):
@@ -139,6 +200,11 @@ def test_the_problems_that_ship() -> None:
         ("p.json", '{"problem": "x"}', "p.json: a .json file must hold a list of problems"),
         ("p.json", "[", "p.json cannot be read as json: "),
         ("p.parquet", "nonsense", "p.parquet cannot be read as parquet: "),
+        (
+            "p.jsonl",
+            '{"problem": "x"}\n{"problem": "y", "answer_kind": "yes-no"}',
+            "row 1: column 'answer_kind' is 'yes-no': no answer kind 'yes-no': .*; did you mean 'yesno'",
+        ),
         ("p.xlsx", "x", r"what kind of file is '.xlsx'\? Give .jsonl, .csv or .parquet"),
     ],
 )

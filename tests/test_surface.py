@@ -11,9 +11,9 @@ SOURCE = Path(escalade.__file__).parent
 # The way of the data. A module imports only from its own room and from those above it.
 ROOMS = [
     ["errors"],
+    ["answers"],
     ["pool"],
     ["routes"],
-    ["answers"],
     ["samples"],
     ["problems", "scores"],
     ["strategies"],
@@ -21,11 +21,11 @@ ROOMS = [
     ["cascade"],
     ["weights", "ledger", "limits", "evaluation"],
     ["engines"],
-    ["climb", "counters", "asking", "executor"],
+    ["climb", "counters", "asking", "comparing", "executor"],
     ["job"],
     ["summary", "dryrun"],
     ["results"],
-    ["running"],
+    ["running", "regrading"],
     ["record", "published", "testing"],
     ["cli"],
 ]
@@ -84,8 +84,10 @@ def test_public_surface() -> None:
 
 def test_the_heart_touches_nothing_of_the_world() -> None:
     world = {"time", "random", "asyncio", "socket", "sqlite3", "os", "pathlib", "subprocess", "datetime", "secrets"}
+    # Processes that can be killed, and files of one's own kinds of answers.
+    worldly = {SOURCE / "answers" / name for name in ("symbolic.py", "worker.py", "custom.py")}
     for folder in ("cascade", "answers"):
-        for path in (SOURCE / folder).rglob("*.py"):
+        for path in set((SOURCE / folder).rglob("*.py")) - worldly:
             tree = ast.parse(path.read_text(encoding="utf-8"))
             names = {a.name.split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.Import) for a in n.names}
             names |= {(n.module or "").split(".")[0] for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)}

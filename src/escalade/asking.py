@@ -13,10 +13,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from escalade import ledger
+from escalade.answers.kinds import Kind, kind_of
 from escalade.climb import Climb, Task, Wish
 from escalade.engines.base import Engine, Progress, Request
 from escalade.errors import EngineError, EscaladeError, SettingError
 from escalade.pool import Pool, PoolModel
+from escalade.problems import Problem
 from escalade.samples.sample import Generation, Sample, read, sample_seed
 from escalade.samples.store import Attempt, Key, Stored
 
@@ -47,6 +49,7 @@ class Asking:
         self._jitter = random.Random(seed)
         self._params: dict[tuple[str, float], str] = {}
         self._fingerprints: dict[str, str] = {}
+        self._kinds: dict[str, Kind] = {}
 
     def room(self, alias: str) -> int:
         """Return how many requests of a model may be under way; at least one, or nothing would ever end."""
@@ -148,10 +151,16 @@ class Asking:
             used.completion_tokens,
         )
 
-    def read(self, stored: Stored) -> Sample:
-        """Return the sample that a record holds."""
-        last_number = self._pool.answer_kind == "number"
-        return read(stored.index, stored.generation, seed=stored.seed, last_number=last_number)
+    def kind(self, problem: Problem) -> Kind:
+        """Return what kind of answer a problem has: its own, else the pool's."""
+        spec = problem.answer_kind or self._pool.answer_kind
+        if spec not in self._kinds:  # one for the whole run, even if its file changes meanwhile
+            self._kinds[spec] = kind_of(spec)
+        return self._kinds[spec]
+
+    def read(self, stored: Stored, problem: Problem) -> Sample:
+        """Return the sample that a record of a problem holds."""
+        return read(stored.index, stored.generation, kind=self.kind(problem), seed=stored.seed)
 
 
 def said(wish: Wish, error: BaseException | str) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -60,6 +61,15 @@ class TierUse:
 
 
 @dataclass(frozen=True, slots=True)
+class Grade:
+    """What of a problem is right, by its gold answer."""
+
+    outcome: bool
+    samples: tuple[tuple[bool, ...], ...]
+    """Of each tier, in the order of its samples; one that abstains is never right."""
+
+
+@dataclass(frozen=True, slots=True)
 class Answered:
     """One problem, answered."""
 
@@ -72,6 +82,8 @@ class Answered:
     """Samples generated in this run; the others came from the store."""
     fresh_cost: ledger.Cost = field(default_factory=ledger.Cost)
     """Money spent in this run."""
+    grade: Grade | None = None
+    """None where there is no gold answer."""
 
     @property
     def cost(self) -> ledger.Cost:
@@ -136,6 +148,11 @@ class Climb:
         """Samples generated in this run."""
         self.cost = ledger.Cost()
         """As last told to the run's counters."""
+        self.tally: dict[str, int] = {}
+        """How many of the samples that the machine was told of gave each key."""
+        self.unheard: deque[tuple[int, Sample, Callable[[], None] | None]] = deque()
+        """Samples that wait while answers are compared: tier, sample, what to do once they are wanted."""
+        self.comparing = False
         self._pool = pool
         self._used = [_Used() for _ in route.tiers]
         self._drawn: dict[tuple[str, float, int], Sample] = {}

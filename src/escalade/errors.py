@@ -5,6 +5,7 @@ EscaladeError
 │   ├── RouteError      a routing string; has the position of the offence
 │   ├── PoolError       a pool or its file
 │   ├── SettingError    a setting of a run: target, stop rule, limits, options of an engine
+│   ├── AnswerKindError a kind of answer: its name, its file, what one of your own raised or gave back
 │   ├── ProblemError    a problem file, an id
 │   ├── ScoreError      a score: its row and column
 │   ├── StrategyError   a strategy's name or what it gave back
@@ -60,6 +61,10 @@ class SettingError(InputError):
     """A setting of a run is unknown or out of range."""
 
 
+class AnswerKindError(InputError):
+    """A kind of answer is unknown, or one of a person's own lacks a method, raised or gave back what it must not."""
+
+
 class ProblemError(InputError):
     """A problem file or one of its problems cannot be used."""
 
@@ -77,10 +82,13 @@ class TableError(InputError):
 
 
 class EngineError(EscaladeError):
-    """A request failed at an engine. `retryable` says whether trying again can help."""
+    """A request failed at an engine.
 
-    def __init__(self, message: str, *, retryable: bool = False) -> None:
-        self.retryable = retryable
+    `retryable` says whether trying again can help, `retry_after` how many seconds the engine asks to wait before it.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = False, retry_after: float | None = None) -> None:
+        self.retryable, self.retry_after = retryable, retry_after
         super().__init__(message)
 
 

@@ -14,11 +14,13 @@ from decimal import Decimal
 from itertools import count
 
 from escalade import ledger
+from escalade.answers.grader import Grader
 from escalade.asking import Asking, Event, said
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered, Climb, Task, Wish, usage_of
+from escalade.comparing import Comparing
 from escalade.counters import Counters
 from escalade.engines.base import Engine
 from escalade.limits import Limits, Purse
@@ -51,6 +53,7 @@ class Executor:
         policy, limits: the settings.
         seed: of the run.
         on_answer: called with every problem as it is done.
+        grader: says which answers are equal.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Executor:
         limits: Limits | None = None,
         seed: int = 0,
         on_answer: Callable[[Answered], None] | None = None,
+        grader: Grader | None = None,
     ) -> None:
         self.pool, self.store, self.policy, self.seed = pool, store, policy, seed
         self.limits = limits or Limits()
@@ -78,6 +82,9 @@ class Executor:
         """The samples being asked for, each with further wishes for the same one: they wait for what comes of it."""
         self._events: asyncio.Queue[Event | Callable[[], None]] = asyncio.Queue()
         """What came of requests, and what timers want done."""
+        self._comparing = Comparing(
+            grader or Grader(), self._asking.kind, self._events.put_nowait, self._go_on
+        )
         self._climbs: set[Climb] = set()
         self._ticket = count()
         self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
@@ -99,13 +106,13 @@ class Executor:
         self.counters.problems = len(upcoming)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
-            while upcoming or self._climbs:
+            while upcoming or self._climbs or self._comparing.under_way:
                 while upcoming and len(self._climbs) < ACTIVE and self._queued() < AHEAD:
                     self._begin(*upcoming.popleft())
                     if self._queued() >= AHEAD:
                         self._pump()
                 self._pump()
-                if any(self._running.values()):
+                if self._comparing.under_way or any(self._running.values()):
                     self._take([await self._events.get()])
                 else:
                     # The store or a limit has met all wishes: there is room for more problems, and for Ctrl-C.
@@ -118,6 +125,7 @@ class Executor:
             for handle in (timer, *(climb.timer for climb in self._climbs)):
                 if handle is not None:
                     handle.cancel()
+            self._comparing.close()
 
     def tokens_now(self) -> int:
         """Completion tokens of this run, those of requests under way included."""
@@ -129,7 +137,7 @@ class Executor:
     def _begin(self, order: int, task: Task) -> None:
         if task.route is None:
             outcome = Outcome(Status.ERROR, None, None, None, (), (str(task.error),))
-            self._report(Answered(task.problem, None, None, outcome, ()))
+            self._comparing.grade(Answered(task.problem, None, None, outcome, ()), self._report)
             return
         ran = executed(task.route, self.pool)
         machine = Machine(
@@ -158,11 +166,7 @@ class Executor:
                     self._unwant(climb.wishes.pop((action.tier, index), None))
                 continue
             for sample, paid in self._draw(climb, action):
-                if not paid:  # by another route: it costs this one something only if it looks at it
-                    if not climb.machine.wants(action.tier, sample.index):
-                        continue
-                    self._keep_stored(climb, action.tier, sample)
-                todo.extend(climb.machine.feed(action.tier, sample))
+                todo.extend(self._hear(climb, action.tier, sample, paid=paid))
 
     def _draw(self, climb: Climb, draw: Draw) -> list[tuple[Sample, bool]]:
         """Queue the samples of a tier that nobody has; return those that are there, and whether they are charged."""
@@ -181,6 +185,11 @@ class Executor:
                 self._queue((index, climb.order, next(self._ticket), wish))
         return [have[index] for index in sorted(have)]
 
+    def _go_on(self, climb: Climb, actions: Sequence[Action]) -> None:
+        if climb in self._climbs:
+            self._apply(climb, actions)
+            self._settle(climb)
+
     def _have(self, climb: Climb, tier: int, indexes: Sequence[int]) -> dict[int, tuple[Sample, bool]]:
         """Return those of the samples that the problem or the store has, and whether the problem is charged."""
         drawn = {index: sample for index in indexes if (sample := climb.drawn(tier, index)) is not None}
@@ -189,10 +198,15 @@ class Executor:
         if self.store is not None and missing:
             for stored in self.store.read(self._asking.key(climb, tier), missing):
                 mine = stored.job == climb.job
-                have[stored.index] = self._asking.read(stored), mine
+                have[stored.index] = self._asking.read(stored, climb.task.problem), mine
                 if mine:
                     self._keep_stored(climb, tier, have[stored.index][0])
         return have
+
+    def _hear(self, climb: Climb, tier: int, sample: Sample, *, paid: bool) -> list[Action]:
+        """Tell a machine of a stored sample; paid for by another route, it costs this one only if it looks at it."""
+        keep = None if paid else lambda: self._keep_stored(climb, tier, sample)
+        return self._comparing.hear(climb, tier, sample, keep)
 
     def _keep_stored(self, climb: Climb, tier: int, sample: Sample) -> None:
         climb.keep(tier, sample, fresh=False)
@@ -242,7 +256,7 @@ class Executor:
         self._climbs.discard(climb)
         if climb.timer is not None:
             climb.timer.cancel()
-        self._report(climb.answered())
+        self._comparing.grade(climb.answered(), self._report)
 
     def _report(self, answered: Answered) -> None:
         self.counters.done += 1
@@ -285,9 +299,7 @@ class Executor:
         if have := self._have(climb, wish.tier, [wish.index]):
             climb.wishes.pop((wish.tier, wish.index), None)
             sample, paid = have[wish.index]
-            if not paid:
-                self._keep_stored(climb, wish.tier, sample)
-            actions = machine.feed(wish.tier, sample)
+            actions = self._hear(climb, wish.tier, sample, paid=paid)
         else:
             try:
                 wish.reserved = self._asking.worst(climb, wish.tier, wish.index) if self.limits.money else Decimal(0)
@@ -352,7 +364,7 @@ class Executor:
         if climb.wishes.get((wish.tier, wish.index)) is wish:
             del climb.wishes[wish.tier, wish.index]
         if event.stored is not None:
-            climb.keep(wish.tier, self._asking.read(event.stored), fresh=True)
+            climb.keep(wish.tier, self._asking.read(event.stored, climb.task.problem), fresh=True)
             self.counters.fresh += 1
             self.counters.tokens += event.stored.generation.completion_tokens or 0
         elif event.attempt is not None and event.attempt.kind == "cancelled":
@@ -366,7 +378,7 @@ class Executor:
         if event.stored is not None:
             sample = climb.drawn(wish.tier, wish.index)
             assert sample is not None
-            self._apply(climb, climb.machine.feed(wish.tier, sample))
+            self._apply(climb, self._comparing.hear(climb, wish.tier, sample))
         elif not wish.unwanted and not self._stopping:
             self._apply(climb, climb.machine.fail(event.failure or said(wish, "the engine cancelled the request")))
 

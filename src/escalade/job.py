@@ -9,11 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from escalade.answers.kinds import kind_of
 from escalade.cascade.policy import Policy
 from escalade.climb import Task
 from escalade.engines.base import Demand, Engine, open_engine
 from escalade.engines.replay import open_recording, recorded_pool
-from escalade.errors import ProblemError, RouteError, ScoreError, SettingError
+from escalade.errors import AnswerKindError, ProblemError, RouteError, ScoreError, SettingError
 from escalade.limits import Limits
 from escalade.pool import Pool, PoolModel, load_pool
 from escalade.problems import CALIBRATED, ID, SCORE, Problem, problems_from, read_problems, read_table, shipped_problems
@@ -139,7 +140,7 @@ def prepare(
         raise SettingError(f"limit is {limit}: give how many problems to take, at least 1")
     recording = open_recording(engine.partition(":")[2]) if engine and engine.split(":")[0] == "replay" else None
     chosen_pool = _pool(pool, recording, strategy, defaults)
-    asked = _problems(problems, recording, defaults)
+    asked = _problems(problems, recording, chosen_pool.answer_kind, defaults)
     if limit is not None:
         asked = asked[:limit]
     asked, table = _with_scores(asked, scores, chosen_pool)
@@ -169,9 +170,11 @@ def _pool(
     return load_pool(name)
 
 
-def _problems(problems: Problems | None, recording: Recording | None, defaults: list[str]) -> list[Problem]:
+def _problems(
+    problems: Problems | None, recording: Recording | None, answer_kind: str, defaults: list[str]
+) -> list[Problem]:
     if problems is not None:
-        given = _given(problems)
+        given = _given(problems, answer_kind)
         if recording is not None:
             _refuse_other_texts(given, recording)
         return given
@@ -182,19 +185,20 @@ def _problems(problems: Problems | None, recording: Recording | None, defaults: 
             for row in recording.problems.itertuples()
         ]
     defaults.append("the problems that ship with escalade")
-    return read_problems(shipped_problems())
+    return read_problems(shipped_problems(), answer_kind=answer_kind)
 
 
-def _given(problems: Problems) -> list[Problem]:
+def _given(problems: Problems, answer_kind: str) -> list[Problem]:
     if isinstance(problems, str | Path):
-        return read_problems(problems)
+        return read_problems(problems, answer_kind=answer_kind)
     if isinstance(problems, pd.DataFrame):
-        return _some(problems_from(problems))
+        return _some(problems_from(problems, answer_kind=answer_kind))
     given = list(problems)
     known = [problem for problem in given if isinstance(problem, Problem)]
     if len(known) < len(given):
-        return _some(problems_from(pd.DataFrame(given, dtype=object), "problems"))
+        return _some(problems_from(pd.DataFrame(given, dtype=object), "problems", answer_kind=answer_kind))
     _unique(known)
+    _of_known_kinds(known)
     return _some(known)
 
 
@@ -226,6 +230,14 @@ def _unique(problems: Iterable[Problem]) -> None:
         if problem.id in seen:
             raise ProblemError(f"two problems have the id {problem.id!r}: ids must be unique")
         seen.add(problem.id)
+
+
+def _of_known_kinds(problems: Iterable[Problem]) -> None:
+    for spec, ident in {problem.answer_kind: problem.id for problem in problems if problem.answer_kind}.items():
+        try:
+            kind_of(spec)
+        except AnswerKindError as error:
+            raise ProblemError(f"problem {ident!r}: {error}") from error
 
 
 def _with_scores(

@@ -29,7 +29,9 @@ from pydantic import (
     model_validator,
 )
 
-from escalade.errors import PoolError, nearest
+from escalade.answers.custom import anchored
+from escalade.answers.kinds import DEFAULT, kind_of
+from escalade.errors import AnswerKindError, PoolError, nearest
 
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 """What an alias may look like in a routing string."""
@@ -213,8 +215,16 @@ class Pool(_Config):
     prompt: PromptOf = "plain"
     prompts: Mapping[str, Prompt] = {}
     max_tokens: Count = 1024
-    answer_kind: Literal["boxed", "number"] = "boxed"
-    """number: where no other rule finds an answer, the last number of the text is it."""
+    answer_kind: str = DEFAULT
+    """What kind of answer the problems have that do not say it themselves, see `escalade.answers.kinds`."""
+
+    @field_validator("answer_kind")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        try:
+            return kind_of(value).name
+        except AnswerKindError as error:
+            raise ValueError(str(error)) from error
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
@@ -328,6 +338,8 @@ def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> 
     except tomllib.TOMLDecodeError as error:
         raise PoolError(f"{place}: not TOML: {error}") from error
     body.setdefault("name", default_name)
+    if folder is not None and isinstance(kind := body.get("answer_kind"), str):
+        body["answer_kind"] = anchored(kind, folder)
     try:
         pool = Pool.model_validate(body)
     except ValidationError as error:

@@ -12,13 +12,16 @@ from typing import Any
 
 import pandas as pd
 
-from escalade import answers
-from escalade.errors import ProblemError
+from escalade.answers.custom import anchored
+from escalade.answers.extract import extract
+from escalade.answers.kinds import DEFAULT, Kind, Math, kind_of
+from escalade.errors import AnswerKindError, ProblemError
 
 ID = ("id", "problem_id", "idx")
 TEXT = ("problem", "question", "prompt")
 GOLD = ("gold_answer", "gold", "answer")
 SOLUTION = ("original_solution", "gold_solution", "solution")
+KIND = "answer_kind"
 SCORE, CALIBRATED = "score_", "calibrated_score_"
 
 
@@ -33,6 +36,8 @@ class Problem:
     """Predicted success by model alias."""
     solution: str | None = None
     """The worked solution as the file has it, carried into result tables."""
+    answer_kind: str | None = None
+    """What kind of answer it has (`escalade.answers.kinds`); the pool's where it says none."""
 
     @property
     def fingerprint(self) -> str:
@@ -45,19 +50,26 @@ def shipped_problems() -> Path:
     return Path(str(resources.files("escalade") / "data" / "problems.jsonl"))
 
 
-def read_problems(path: str | Path, *, limit: int | None = None) -> list[Problem]:
+def read_problems(path: str | Path, *, limit: int | None = None, answer_kind: str = DEFAULT) -> list[Problem]:
     """Return the problems of a file, in its order.
 
     Columns: an id (id, problem_id or idx; else rows are numbered from 0), the text (problem, question or prompt),
     perhaps a gold answer (gold_answer, gold or answer) or a worked solution it can be read from
-    (original_solution, gold_solution, solution), and scores (score_ALIAS, calibrated_score_ALIAS).
+    (original_solution, gold_solution, solution), scores (score_ALIAS, calibrated_score_ALIAS), and the kind of answer
+    (answer_kind), where it is another than that of the pool. A kind of your own is looked for beside the file.
+
+    Args:
+        path: of the file.
+        limit: how many to return at most; all if None.
+        answer_kind: the kind of problems that name none, which says how gold answers are read.
 
     Raises:
-        ProblemError: no such file, no rows, no column for the text, an empty text, an id that stands twice.
+        ProblemError: no such file, no rows, no column for the text, an empty text, an id that stands twice, an unknown
+            kind of answer.
     """
     path = Path(path)
     table = read_table(path)
-    problems = problems_from(table, str(path))
+    problems = problems_from(table, str(path), folder=path.parent, answer_kind=answer_kind)
     return problems if limit is None else problems[:limit]
 
 
@@ -92,8 +104,10 @@ def read_table(path: Path) -> pd.DataFrame:
     return table
 
 
-def problems_from(table: pd.DataFrame, place: str = "table") -> list[Problem]:
-    """Return the problems of a table; `place` names it in errors.
+def problems_from(
+    table: pd.DataFrame, place: str = "table", *, folder: Path | None = None, answer_kind: str = DEFAULT
+) -> list[Problem]:
+    """Return the problems of a table; `place` names it in errors, relative paths start at `folder`.
 
     Raises:
         ProblemError: see `read_problems`.
@@ -106,6 +120,7 @@ def problems_from(table: pd.DataFrame, place: str = "table") -> list[Problem]:
             f"(it has {', '.join(columns)})"
         )
     id_column, gold_column, solution_column = _first(ID, columns), _first(GOLD, columns), _first(SOLUTION, columns)
+    kind_column, default = _first((KIND,), columns), kind_of(answer_kind)
     out: list[Problem] = []
     seen: dict[str, int] = {}
     for row, record in enumerate(table.to_dict("records")):
@@ -120,18 +135,38 @@ def problems_from(table: pd.DataFrame, place: str = "table") -> list[Problem]:
             raise ProblemError(f"{place}: rows {seen[ident]} and {row} have the same id {ident!r}: ids must be unique")
         seen[ident] = row
         solution = _cell(record, solution_column, at)
-        gold = _gold(_cell(record, gold_column, at), solution)
-        out.append(Problem(ident, text, gold, _scores(record), solution))
+        own = _own_kind(record, kind_column, folder, at)
+        kind = default if own is None else own
+        gold = _gold(_cell(record, gold_column, at), solution, kind, at)
+        out.append(Problem(ident, text, gold, _scores(record), solution, None if own is None else own.name))
     return out
 
 
-def _gold(gold: str | None, solution: str | None) -> str | None:
+def _own_kind(record: Mapping[Any, Any], column: str | None, folder: Path | None, at: str) -> Kind | None:
+    spec = _cell(record, column, at)
+    if spec is None:
+        return None
+    try:
+        return kind_of(spec if folder is None else anchored(spec, folder))
+    except AnswerKindError as error:
+        raise ProblemError(f"{at}: column {column!r} is {spec!r}: {error}") from error
+
+
+def _gold(gold: str | None, solution: str | None, kind: Kind, at: str) -> str | None:
     """The gold answer: as given, or read from a worked solution (GSM8K's `#### 42`, a boxed answer, a bare number).
 
-    A gold answer may itself be a worked solution: GSM8K's column `answer` is.
+    Where the answer is mathematics, what is given may itself be a worked solution: GSM8K's column `answer` is.
     """
+    if gold is not None and not isinstance(kind, Math):
+        return gold
     text = solution if gold is None else gold
-    found = None if text is None else answers.extract(text)
+    if text is None:
+        return None
+    try:
+        # Not by the kind where it is mathematics: the last number of a solution is no gold answer.
+        found = extract(text) if isinstance(kind, Math) else kind.extract(text)
+    except AnswerKindError as error:
+        raise ProblemError(f"{at}: the gold answer cannot be read: {error}") from error
     if found is not None and (gold is None or found.rule in ("hash", "boxed")):
         return found.text
     return gold

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from escalade import answers
 from escalade.cascade.outcome import TierTrace
 from escalade.climb import Answered, TierUse
 from escalade.evaluation.metrics import pass_at_k
@@ -30,6 +29,8 @@ class Results:
     """In the order of the problems; those a stopped run did not reach are missing."""
     seconds: float
     interrupted: bool = False
+    grading: Mapping[str, Any] = field(default_factory=dict)
+    """Who said which answers are equal: the kinds of answers with versions and settings, and what stayed undecided."""
 
     def summary(self) -> Summary:
         """Return accuracy, cost, tokens and who decided what; print it, or take `to_dict()`."""
@@ -37,7 +38,7 @@ class Results:
 
     @cached_property
     def _summary(self) -> Summary:
-        return summarise(self.job, self.answered, self.seconds, interrupted=self.interrupted)
+        return summarise(self.job, self.answered, self.seconds, self.grading, interrupted=self.interrupted)
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per problem: the published columns, `status`, `decided_by`, `notes`, and the trace."""
@@ -52,9 +53,9 @@ class Results:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_answers(self.to_pandas(), folder / "answers.parquet")
-        _replace(folder / "samples.parquet", lambda path: self.samples().to_parquet(path, index=False))
+        replace_file(folder / "samples.parquet", lambda path: self.samples().to_parquet(path, index=False))
         text = json.dumps(self.summary().to_dict(), indent=2, ensure_ascii=False)
-        _replace(folder / "summary.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        replace_file(folder / "summary.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
         return folder
 
     def __len__(self) -> int:
@@ -72,10 +73,11 @@ def write_answers(table: pd.DataFrame, path: Path) -> None:
         if column in flat:
             texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in flat[column]]
             flat[column] = pd.Series(texts, index=flat.index, dtype=object)
-    _replace(path, lambda target: flat.to_parquet(target, index=False))
+    replace_file(path, lambda target: flat.to_parquet(target, index=False))
 
 
-def _replace(path: Path, write: Any) -> None:
+def replace_file(path: Path, write: Callable[[Path], object]) -> None:
+    """Write a file beside its place, then put it there whole."""
     partial = path.with_name(f".{path.name}.partial")
     write(partial)
     partial.replace(path)
@@ -84,16 +86,10 @@ def _replace(path: Path, write: Any) -> None:
 def passk_score(item: Answered) -> float:
     """Return pass@k of the tier that decided, k as executed; NaN where fewer than k samples were drawn."""
     position = item.outcome.decided_by
-    if item.problem.gold is None or position is None:
+    if item.grade is None or position is None:
         return math.nan
-    use = item.tiers[position]
-    right = sum(is_right(sample, item.problem.gold) for sample in deciding_samples(item))
-    return pass_at_k(len(deciding_samples(item)), right, use.tier.k)
-
-
-def is_right(sample: Sample, gold: str) -> bool:
-    """Whether a sample's vote equals the gold answer; one that abstains never does."""
-    return sample.key is not None and answers.grade(sample.key, gold)
+    right = item.grade.samples[position]
+    return pass_at_k(len(right), sum(right), item.tiers[position].tier.k)
 
 
 def deciding_samples(item: Answered) -> Sequence[Sample]:
@@ -102,17 +98,10 @@ def deciding_samples(item: Answered) -> Sequence[Sample]:
     return () if position is None else item.tiers[position].samples
 
 
-def is_correct(item: Answered) -> bool | None:
-    """Whether the outcome's answer equals the gold answer; None where no gold answer is known."""
-    if item.problem.gold is None:
-        return None
-    return answers.grade(item.outcome.answer, item.problem.gold)
-
-
 def _row(job: Job, item: Answered) -> dict[str, Any]:
     problem, outcome, route = item.problem, item.outcome, item.executed
     owner = outcome.decided_by
-    winning = [s for s in deciding_samples(item) if s.key == outcome.answer]
+    winning = [s for s in deciding_samples(item) if s.key is not None and s.key in (outcome.answer, *outcome.equal)]
     first = route.tiers[0] if route is not None else None
     name = {model.alias: model.name for model in job.pool.models}
     cost = item.cost.usd
@@ -122,6 +111,7 @@ def _row(job: Job, item: Answered) -> dict[str, Any]:
         "problem": problem.text,
         "original_solution": problem.solution,
         "gold_answer": problem.gold,
+        "answer_kind": problem.answer_kind or job.pool.answer_kind,
         **{f"score_{alias}": score for alias, score in problem.scores.items()},
         "route": None if item.route is None else str(item.route),
         "route_to": None if first is None else name[first.model],
@@ -135,7 +125,7 @@ def _row(job: Job, item: Answered) -> dict[str, Any]:
         "routed_response_text": winning[0].generation.text if winning else None,
         "response_model": None if owner is None else name[item.tiers[owner].tier.model],
         "majority_vote_extracted_answer": outcome.answer,
-        "majority_vote_is_correct": is_correct(item),
+        "majority_vote_is_correct": None if item.grade is None else item.grade.outcome,
         "passk_score": passk_score(item),
         "final_confidence": outcome.confidence,
         "tiers_executed": len(item.tiers),
@@ -192,13 +182,15 @@ def sample_rows(job: Job, answered: Sequence[Answered]) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for item in answered:
         for position, use in enumerate(item.tiers):
-            for sample, cost in zip(use.samples, use.costs, strict=False):  # behind them: cancelled requests
+            right = [None] * len(use.samples) if item.grade is None else item.grade.samples[position]
+            for sample, cost, correct in zip(use.samples, use.costs, right, strict=False):  # behind: cancelled requests
                 generation = sample.generation
                 out.append(
                     {
                         "problem_id": item.problem.id,
                         "problem": item.problem.text,
                         "gold_answer": item.problem.gold,
+                        "answer_kind": item.problem.answer_kind or job.pool.answer_kind,
                         "model": use.tier.model,
                         "model_name": job.pool[use.tier.model].name,
                         "temperature": use.tier.temperature,
@@ -206,7 +198,7 @@ def sample_rows(job: Job, answered: Sequence[Answered]) -> list[dict[str, Any]]:
                         "sample_index": sample.index,
                         "answer": sample.answer,
                         "rule": sample.rule,
-                        "correct": None if item.problem.gold is None else is_right(sample, item.problem.gold),
+                        "correct": correct,
                         "text": generation.text,
                         "prompt_tokens": generation.prompt_tokens,
                         "cached_tokens": generation.cached_tokens,

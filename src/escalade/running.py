@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
+from escalade.answers.grader import Grader
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered
 from escalade.executor import Executor
@@ -22,6 +23,7 @@ from escalade.pool import Pool
 from escalade.results import Results
 from escalade.routes import Route
 from escalade.samples.store import Store
+from escalade.samples.verdicts import Verdicts
 from escalade.strategies import Strategy
 
 
@@ -102,20 +104,24 @@ def run(
 def run_job(job: Job, *, store: str | Path | None = None, watcher: Watcher | None = None) -> Results:
     """Run a prepared job. Ctrl-C ends it early, with what was answered until then and `interrupted` set."""
     answered: list[Answered] = []
+    grader = Grader()
     started = time.perf_counter()
     interrupted = False
     try:
-        wait_for(lambda: _run(job, store, watcher, answered))
+        wait_for(lambda: _run(job, store, watcher, answered, grader))
     except KeyboardInterrupt:
         interrupted = True
     order = {task.problem.id: position for position, task in enumerate(job.tasks)}
     answered.sort(key=lambda item: order[item.problem.id])
-    return Results(job, tuple(answered), time.perf_counter() - started, interrupted)
+    return Results(job, tuple(answered), time.perf_counter() - started, interrupted, grader.report())
 
 
-async def _run(job: Job, store: str | Path | None, watcher: Watcher | None, answered: list[Answered]) -> None:
+async def _run(
+    job: Job, store: str | Path | None, watcher: Watcher | None, answered: list[Answered], grader: Grader
+) -> None:
     engines = job.engines()
-    kept = None if store is None else Store(Path(store))
+    kept, verdicts = (None, None) if store is None else (Store(Path(store)), Verdicts(Path(store)))
+    grader.memory = verdicts
     try:
 
         def take(item: Answered) -> None:
@@ -131,14 +137,18 @@ async def _run(job: Job, store: str | Path | None, watcher: Watcher | None, answ
             limits=job.limits,
             seed=job.seed,
             on_answer=take,
+            grader=grader,
         )
         if watcher is not None:
             watcher.begin(executor)
         await executor.run(job.tasks)
     finally:
         await engines.close()
+        grader.memory = None
         if kept is not None:
             kept.close()
+        if verdicts is not None:
+            verdicts.close()
 
 
 def wait_for(make: Callable[[], Any]) -> None:

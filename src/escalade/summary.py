@@ -9,7 +9,7 @@ from decimal import Decimal
 from itertools import takewhile
 from typing import Any
 
-from escalade import answers, ledger
+from escalade import ledger
 from escalade.cascade.outcome import Decision
 from escalade.climb import Answered, TierUse
 from escalade.evaluation.metrics import Interval, wilson
@@ -144,10 +144,17 @@ class Summary:
         return ", ".join(parts)
 
 
-def summarise(job: Job, answered: Sequence[Answered], seconds: float, *, interrupted: bool = False) -> Summary:
+def summarise(
+    job: Job,
+    answered: Sequence[Answered],
+    seconds: float,
+    grading: Mapping[str, Any],
+    *,
+    interrupted: bool = False,
+) -> Summary:
     """Return the summary of what was answered."""
-    graded = [item for item in answered if item.problem.gold is not None]
-    correct = sum(answers.grade(item.outcome.answer, item.problem.gold) for item in graded)
+    graded = [item for item in answered if item.grade is not None]
+    correct = sum(item.grade.outcome for item in graded if item.grade is not None)
     uses = [use for item in answered for use in item.tiers]
     return Summary(
         problems=len(answered),
@@ -176,6 +183,7 @@ def summarise(job: Job, answered: Sequence[Answered], seconds: float, *, interru
             "stop": job.policy.stop,
             "aggregate": job.policy.aggregate,
             "seed": job.seed,
+            **grading,
         },
         interrupted=interrupted,
     )
@@ -193,8 +201,8 @@ def _tiers(answered: Sequence[Answered]) -> tuple[TierSummary, ...]:
             item.outcome.tiers[p].looks[-1].decision if item.outcome.tiers[p].looks else None for item, p in members
         ]
         decided = [item for item, p in members if item.outcome.decided_by == p]
-        known = all(item.problem.gold is not None for item in decided)
-        right = sum(answers.grade(item.outcome.answer, item.problem.gold) for item in decided) if known else None
+        grades = [item.grade for item in decided]
+        right = sum(g.outcome for g in grades if g is not None) if None not in grades else None
         uses = [item.tiers[p] for item, p in members]
         out.append(
             TierSummary(
@@ -221,11 +229,10 @@ def _pass_k(graded: Sequence[Answered]) -> PassK | None:
     rows: list[list[bool]] = []
     for item in graded:
         position = item.outcome.decided_by
-        if position is None:
+        if position is None or item.grade is None:
             continue  # unanswered: no sample of it is right, whatever k
-        samples = item.tiers[position].samples
-        launched = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(samples))
-        rows.append([s.key is not None and answers.grade(s.key, item.problem.gold) for _, s in launched])
+        launched = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(item.tiers[position].samples))
+        rows.append([right for _, right in zip(launched, item.grade.samples[position], strict=False)])
     k = min((len(row) for row in rows), default=0)
     return PassK(k, sum(any(row[:k]) for row in rows) / len(graded)) if k else None
 

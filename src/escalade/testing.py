@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+from escalade.answers.kinds import kind_of
 from escalade.engines.base import Demand, Progress, Request
 from escalade.errors import EngineError
 from escalade.pool import Pool, PoolModel, Price
@@ -27,7 +28,7 @@ def votes(*answers: str | None, logprobs: Sequence[float | None] | None = None) 
     """
     means = logprobs if logprobs is not None else [None] * len(answers)
     return [
-        read(i, Generation(None, answer=answer, mean_logprob=mean))
+        read(i, Generation(None, answer=answer, mean_logprob=mean), kind=kind_of("math"))
         for i, (answer, mean) in enumerate(zip(answers, means, strict=True))
     ]
 

@@ -1,12 +1,15 @@
 import itertools
 import random
+import re
+import time
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escalade.answers import key, sort_key
+from escalade.answers import canonical
+from escalade.answers.canonical import accepted, exact, key, sort_key
 
 E12 = [
     "9^{9^{9^{9}}}",
@@ -78,7 +81,7 @@ SAME = [
     [r"\frac{1+\sqrt{5}}{2}", r"(1+\sqrt5)/2"],
     [r"-\frac{\sqrt{3}}{3}", r"\frac{-\sqrt3}{3}", "-sqrt(3)/3"],
     ["2^10", "2^{10}", "2^(10)"],
-    ["52_8", "52_{8}", "52_{8"],
+    ["52_8", "52_{8}"],
     ["(1,2)", "(1, 2)", r"\left( 1 , 2 \right)", "(x,y) = (1,2)", "(2/2, 2.0)"],
     ["(0.5,3)", "(1/2,3)", r"\left(\frac12, 3\right)"],
     [r"[3,\infty)", r"x \in [3, \infty)", r"\left[3,\infty\right)"],
@@ -144,16 +147,37 @@ def test_E8_equal_forms():
         assert key(a) == key(b) is not None
 
 
-def test_E8_symbolic_equality_is_left_alone():
-    assert key("(x+1)^2") is not None
-    assert key("(x+1)^2") != key("x^2+2x+1") is not None
+def table() -> list[tuple[list[str], str, str]]:
+    rows = [line.strip("| ").split(" | ") for line in (canonical.__doc__ or "").splitlines() if line.startswith("| `")]
+    return [(re.findall(r"`([^`]*)`", row[0]), row[1].strip("`"), row[2].strip("`")) for row in rows]
+
+
+@pytest.mark.parametrize("row", table(), ids=lambda row: row[0][0])
+def test_the_table_holds_as_it_is_written(row: tuple[list[str], str, str]):
+    writings, expected, strict = row
+    for written in writings:
+        if expected == "None":
+            assert key(written) is key(written, strict=True) is None
+        elif expected == "text":
+            assert key(written) is not None
+        else:
+            assert key(written) == expected
+            assert key(expected) == expected
+        if strict not in ("text", "None"):
+            assert key(written, strict=True) == (expected if strict == "same" else strict)
+        again = key(written, strict=True)
+        assert again is None or key(again, strict=True) == again
+
+
+def test_E8_polynomials_are_multiplied_out():
+    assert key("(x+1)^2") == key("x^2+2x+1") == "x^2+2x+1"
 
 
 def test_E9_different_answers_stay_different():
     for a, b in [("1/2004!", "1/2006!"), ("2^{-99}", "2^{-98}"), ("1,2,...,n", "1,3,...,2n-1")]:
         assert None not in (key(a), key(b))
         assert key(a) != key(b)
-    assert key(r"e^{i\pi}") == r"e^{i\pi}"
+    assert key(r"e^{i\pi}") == key(r"e^{\pi i}") != key("-1")
 
 
 def test_E10_percent_tuples_and_sets_are_transitive():
@@ -162,8 +186,8 @@ def test_E10_percent_tuples_and_sets_are_transitive():
     assert len({key("(1,2)"), key("{1,2}"), key("(2,1)"), key("[1,2]"), key("[1,2)")}) == 5
 
 
-def test_E11_relations_and_intervals_are_compared_by_key_only():
-    assert key("x>2") not in (None, key("(2,oo)"))
+def test_E11_inequalities_are_intervals():
+    assert key("x>2") == key("2<x") == key(r"(2,\infty)") == key(r"x \in (2, \infty)") == r"(2,\infty)"
 
 
 @pytest.mark.parametrize("text", E12, ids=lambda text: text[:12])
@@ -326,3 +350,161 @@ def test_sort_key_orders_numbers_by_value_before_text():
     ordered = ["-2", "-1/3", "0", "0.5", "2", "10", "(1,2)", "a", "b"]
     for shuffled in itertools.islice(itertools.permutations(ordered), 0, 20000, 997):
         assert sorted(shuffled, key=sort_key) == ordered
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        (r"1+2\sqrt{3", r"1+2\sqrt{3}"),
+        ("5r^{5", "5r^5"),
+        ("52_{8", "52_8"),
+        (r"\frac{1", "1"),
+        (r"x+1\text{with remainder of", "x+1"),
+        ("y=2x", "x=2y"),
+        ("x+2y=3", "x+2y=4"),
+        (r"\sin 30^\circ", r"\sin 30"),
+        ("(-1,1)", "[-1,1]"),
+        (r"x\ge2", "x>2"),
+        ("abc", "bca"),
+        ("ab", "ba"),
+        ("2e", "2"),
+        (r"\sqrt{x^2}", "x"),
+        (r"1\pm2", "1+2"),
+        (r"\sin 2x", r"2\sin x"),
+        ("4/2/10", "2/1/10"),
+        ("2021-05-01", "2015"),
+    ],
+)
+def test_algebra_keeps_apart(a: str, b: str):
+    assert None not in (key(a), key(b))
+    assert key(a) != key(b)
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["no solution", "sunday", "june20", "20 june", "10 am", "cat", "none of these", "ab", "log", "iii", "B and D"],
+)
+def test_words_stay_words(word: str):
+    result = key(word)
+    assert result is not None
+    assert all(run in result for run in re.findall("[a-z]+", word.replace(" and ", " ").lower()))
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("5 cm", "5"),
+        ("5 cm", "5 m"),
+        (r"\$5", "5"),
+        ("50%", "50"),
+        ("2,1", "1,2"),
+        ("x=5", "5"),
+        ("x=5", "y=5"),
+        ("Ab", "ab"),
+        ("X+1", "x+1"),
+        ("x>2", "y>2"),
+    ],
+)
+def test_strict_keys_keep_apart(a: str, b: str):
+    assert None not in (key(a, strict=True), key(b, strict=True))
+    assert key(a, strict=True) != key(b, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("50%", "0.5"),
+        ("1,000", "1000"),
+        ("5cm", r"5\text{ cm}"),
+        ("x=1/2", "x = 0.5"),
+        ("2(k+1)", "2k+2"),
+        ("2,1", "(2,1)"),
+    ],
+)
+def test_strict_keys_are_keys_all_the_same(a: str, b: str):
+    assert key(a, strict=True) == key(b, strict=True) is not None
+
+
+@pytest.mark.parametrize(
+    ("gold", "keys"),
+    [
+        ("7", ("7",)),
+        ("4343_6", ("4343_6", "4343")),
+        ("4343_{6}", ("4343_6", "4343")),
+        (r"50\%", ("50", "0.5")),
+        (r"12.5\%", ("12.5", "0.125")),
+        ("y=2x", ("2x", "2x-y=0")),
+        ("y=5", ("5",)),
+        ("x+y=2", ("x+y-2=0",)),
+        ("f(x)=2x", ("2x",)),
+        (r"\text{(B)}", ("b",)),
+        ("(1,2)", ("(1,2)",)),
+        (r"\{1,2\}", ("{1,2}",)),
+        ("none", ()),
+    ],
+)
+def test_a_gold_accepts_what_it_asks_for(gold: str, keys: tuple[str, ...]):
+    assert accepted(gold) == keys
+    assert accepted(gold, strict=True) == tuple(k for k in [key(gold, strict=True)] if k is not None)
+
+
+EXACT = ["7", "-0.5", "1/3", "sunday", "no solution", "05/01/2021", r"2\sqrt{3}", "x^2+1", "(1,2)", "[1,2x)", "{1,x}"]
+EXACT += [
+    "1, 1, 2",
+    r"\begin{matrix}1\\2\end{matrix}",
+    r"(0,1)\cup(2,3)",
+    "x+2y-3=0",
+    r"\infty",
+    "4343_6",
+    r"1+\sqrt{3",
+]
+OPEN = [
+    r"\sin(x)",
+    r"\sqrt{x}",
+    "2^n",
+    "2004!",
+    r"(1,\sin(x))",
+    r"(0,\sqrt{2})\cup(2,3)",
+    "x^2-1=0",
+    "1, 2, ..., n",
+    "3:4",
+]
+OPEN += [r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", r"\int xdx", r"e^{\pi i}", "", "(,)"]
+
+
+@pytest.mark.parametrize(("text", "is_exact"), [*((t, True) for t in EXACT), *((t, False) for t in OPEN)])
+def test_exact_keys(text: str, is_exact: bool):
+    assert exact(text) == is_exact
+
+
+HARD = [
+    *E12,
+    "(a+b+c+d+e)^{30}",
+    "+".join(f"x^{{{i}}}" for i in range(99)),
+    "+".join(["x"] * 200),
+    r"\pm1," * 90,
+    "x>1 or " * 60 + "x<0",
+    "(((((x+1)^2+1)^2+1)^2+1)^2+1)^2",
+    r"\frac{(x+1)^{32}}{(x+2)^{31}}",
+    r"\frac{1}{\sqrt2+\sqrt3+\sqrt5+\sqrt7+\sqrt{11}+\sqrt{13}+i}",
+]
+
+
+@pytest.mark.parametrize("text", HARD, ids=lambda text: text[:12])
+def test_E12_a_key_is_found_soon(text: str):
+    begin = time.perf_counter()
+    exact(key(text) or "")
+    assert time.perf_counter() - begin < 0.1  # a few milliseconds; the rest is for busy machines
+
+
+MORE_PIECES = r"""
+\pm < > \le \or or = \sin \mathbb{R} a y k 3 * \binom x^2 2x e i \infty \ln | \sqrt{2} ab cm \text{cm} X B ^\circ
+"""
+
+
+@given(st.lists(st.sampled_from([*PIECES.split(), *MORE_PIECES.split(), " "]), max_size=14).map("".join))
+def test_keys_of_formulas_are_their_own_keys(text: str):
+    for strict in (False, True):
+        result = key(text, strict=strict)
+        assert result is None or key(result, strict=strict) == result
+        assert exact(result or "") in (True, False)

@@ -2,7 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escalade.answers import Answer, extract
+from escalade.answers.extract import Answer, extract, places
+from escalade.answers.kinds import kind_of
 
 MEGABYTE = 1_000_000
 
@@ -36,6 +37,22 @@ def test_E6_a_box_cut_off_at_the_end_abstains():
     assert extract(r"\boxed{12") is None
     assert extract(r"\boxed{3}, or rather \boxed{12", last_number=True) is None
     assert extract(r"#### 4 and \boxed{\frac{1}{2}") is None
+    assert places(r"The answer is \boxed{12") is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        r"The answer is \box",
+        "The answer is 3.\n\nThe final answer is \\boxed",
+        r"The final answer is $\frac{1}{2",
+        r"The final answer is \(12",
+        r"The final answer is: \[ 12 ",
+        r"#### \frac{1}{2",
+    ],
+)
+def test_E6_a_text_cut_off_inside_its_answer_abstains(text: str):
+    assert extract(text, last_number=True) is None
 
 
 def test_E7_boxed_in_prose_is_nothing():
@@ -45,6 +62,15 @@ def test_E7_boxed_in_prose_is_nothing():
 
 def test_a_complete_box_after_an_unclosed_one_counts():
     assert found(r"\boxed{12 is wrong, so \boxed{7}") == "7"
+
+
+def test_places_where_an_answer_is_stated():
+    text = "#### A. First\nAnswer: (A)?\nAnswer:\n\n**(B)**, as"
+    assert places(text) == (Answer("(B)**, as", "phrase"), Answer("(A)?", "phrase"))
+    first, *rest = places(text + "\n#### D\n") or ()
+    assert first == Answer("D", "hash") and len(rest) == 2
+    assert (places(text + r" \boxed{C}") or ())[0] == Answer("C", "boxed")
+    assert places("nothing") == ()
 
 
 @pytest.mark.parametrize("empty", [r"\boxed{}", r"\boxed{ }", r"\boxed{\boxed{}}", r"\boxed{$$}", r"\boxed{.}"])
@@ -111,6 +137,30 @@ def test_hash(text: str, answer: str | None):
         ("The answer is Sunday.", "Sunday"),
         ("The answer is a matter that a great many people would have a great many opinions about", None),
         ("The answer is 3. The answer is", "3"),
+        (r"The final answer is: $$\frac{1}{2}$$", r"\frac{1}{2}"),
+        ("The answer is\n\\[\n12\n\\]", "12"),
+        ("The answer is simply 4/19/1969.", "4/19/1969"),
+        ("Answer - 42", "42"),
+        ("**Final answer** \N{EN DASH} 42", "42"),
+        ("**Answer:** B", "B"),
+        ("So it is 5.\nA: 42", "42"),
+        ("Explain: today is May 1, 2021.\nA: 05/01/2021\n", "05/01/2021"),
+        ("A: There are five of them left in the box.", None),
+        ("A: 5 apples\nB: 6 apples", None),
+        ("A: 5 apples\nB: 6 apples\nA: 6", "6"),
+        ("Answer: She has 3 + 4 = <<3+4=7>>7 left of all of those that she had.\nans = 7", "7"),
+        ("days = 3 * 4\nans = days + 1", None),
+        ("# The answer is 3 + 4\nans = days + 4", None),
+        ("ans = 0\nfor day in days:\n    ans += 1", None),
+        ("```\nans = 7\n```", "7"),
+        ("ans = '05/01/2021'", "'05/01/2021'"),
+        ("ans == 5", None),
+        ("<think>2 + 2</think><answer>\n4\n</answer>", "4"),
+        ("<answer>42</answer>", "42"),
+        ("re-answering - 3", None),
+        ("### Final Answer\n\n42\n", "42"),
+        ("**Answer**\n**42 apples**", "42 apples"),
+        ("I gave my answer\nand left with 3 apples, which is what anybody would have done in the circumstances", None),
     ],
 )
 def test_phrase(text: str, answer: str | None):
@@ -184,8 +234,28 @@ def test_a_closing_box_is_always_found(text: str, value: int):
         "1/" * (MEGABYTE // 2),
         "\\" * MEGABYTE,
         "-" * MEGABYTE,
+        "A: x\n" * (MEGABYTE // 5),
+        "A: x\nB: y\n" * (MEGABYTE // 10),
+        "ans = '\n" * (MEGABYTE // 8),
+        "\n" * MEGABYTE,
+        "the answer is $" * (MEGABYTE // 15),
+        r"the answer is \(" * (MEGABYTE // 16),
+        "answer " * (MEGABYTE // 7),
+        "answer" + " " * MEGABYTE,
+        "<answer>" * (MEGABYTE // 8),
+        "option A " * (MEGABYTE // 9),
+        "(A) or " * (MEGABYTE // 7),
+        "(A), " * (MEGABYTE // 5),
+        "A, " * (MEGABYTE // 3),
+        "not yes " * (MEGABYTE // 8),
+        "the " * (MEGABYTE // 4),
+        "\n(A)" * (MEGABYTE // 4),
+        "the correct answer option is " * (MEGABYTE // 29),
     ],
     ids=lambda text: text[:8],
 )
-def test_a_megabyte_of_hostile_text_is_read(text: str):
-    extract(text, last_number=True)  # quadratic work on this would take hours
+@pytest.mark.parametrize("spec", ["number", "choice", "yesno", "label:good,very good", "text"])
+def test_a_megabyte_of_hostile_text_is_read(spec: str, text: str):
+    kind = kind_of(spec)
+    kind.extract(text)  # quadratic work on this would take hours
+    kind.extract("The answer is " + text)

@@ -21,7 +21,7 @@ from escalade.answers.notation import DEEPEST, ascii_signs, normal
         (r"2 x y", "2xy"),
         ("1 2", "1 2"),
         (r"1 \le x \leqslant 2", r"1\leq x\leq2"),
-        (r"58^\circ", "58"),
+        (r"58^\circ", r"58\degree"),
         ("}a{", "a"),
     ],
 )

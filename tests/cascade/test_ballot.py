@@ -4,7 +4,8 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escalade.answers import sort_key
+from escalade.answers.canonical import sort_key
+from escalade.answers.kinds import kind_of
 from escalade.cascade.ballot import Ballot, count
 from escalade.samples.sample import Generation, read
 from escalade.testing import votes
@@ -45,15 +46,15 @@ def test_without_logprobs_the_smallest_of_the_most_voted_leads(answers: list[str
 
 
 def test_P19_abstentions_never_win_and_stay_in_the_denominator() -> None:
-    samples = [read(i, Generation(None, answer="no answer")) for i in range(3)]
-    samples += [read(i, Generation(r"So \boxed{5}")) for i in (3, 4)]
+    samples = [read(i, Generation(None, answer="no answer"), kind=kind_of("math")) for i in range(3)]
+    samples += [read(i, Generation(r"So \boxed{5}"), kind=kind_of("math")) for i in (3, 4)]
     ballot = count(samples, 5)
     assert (ballot.leader, ballot.share, ballot.abstained) == ("5", 0.4, 3)
     assert of(None, "", "[invalid]").leader is None
 
 
 def test_P19_a_sample_without_a_box_abstains() -> None:
-    samples = [read(i, Generation(text)) for i, text in enumerate(["no", "no", "no", r"\boxed{5}", r"\boxed{5}"])]
+    samples = [read(i, Generation(text), kind=kind_of("math")) for i, text in enumerate(["no", "no", "no", r"\boxed{5}", r"\boxed{5}"])]
     assert (count(samples, 5).leader, count(samples, 5).share) == ("5", 0.4)
 
 
@@ -79,7 +80,7 @@ def test_V2_a_plurality_leads() -> None:
 
 
 def test_V7_a_cut_off_sample_abstains_whatever_stands_in_it() -> None:
-    samples = [read(i, Generation(r"\boxed{1}", finish_reason="length")) for i in range(4)]
+    samples = [read(i, Generation(r"\boxed{1}", finish_reason="length"), kind=kind_of("math")) for i in range(4)]
     ballot = count(samples, 4)
     assert ballot.leader is None and ballot.abstained == 4 and ballot.share == 0.0
 

@@ -301,7 +301,7 @@ def test_V3_stop_rules_answer_whatever_they_are_asked() -> None:
     for stop in ("verdict", "exact", "none", "beta:0.95", "esc:2"):
         rule = Policy(stop=stop).stop_rule
         for answers in ((), (None, None, None), ("a",) * 6):
-            assert cut(by_index(*answers), 4, rule) in (None, 4, 2)
+            assert cut(by_index(*answers), 4, rule, {}) in (None, 4, 2)
             for last, entropy, k in itertools.product((False, True), (False, True), (1, 2, 4)):
                 look(answers[:k], Policy(stop=stop), k=k, last=last, entropy=entropy)
                 beyond = look(answers, Policy(stop=stop), k=k, last=last, entropy=entropy)
@@ -309,19 +309,19 @@ def test_V3_stop_rules_answer_whatever_they_are_asked() -> None:
 
 
 def test_V7_unanimity_among_abstentions_is_none() -> None:
-    assert cut(by_index(None, None, None, None), 8, Stop("esc", 2)) is None
-    assert cut(by_index(*[None] * 8), 8, Stop("beta", 0.9)) is None
-    assert cut(by_index("a", None, "a", "a"), 8, Stop("esc", 2)) == 4
+    assert cut(by_index(None, None, None, None), 8, Stop("esc", 2), {}) is None
+    assert cut(by_index(*[None] * 8), 8, Stop("beta", 0.9), {}) is None
+    assert cut(by_index("a", None, "a", "a"), 8, Stop("esc", 2), {}) == 4
 
 
 def test_V12_probabilistic_rules_read_in_launch_order() -> None:
     samples = by_index("b", "a", "a", "a", "a", "a", "a", "a")
     short_first = {i: s for i, s in samples.items() if i > 0}
-    assert cut(short_first, 8, Stop("beta", 0.9)) is None  # the first one launched is still out
-    assert cut(short_first, 8, Stop("esc", 2)) is None
-    assert cut(samples, 8, Stop("esc", 2)) == 4
-    assert cut(samples, 8, Stop("beta", 0.9)) == 6
-    assert cut(samples, 5, Stop("beta", 0.9)) is None
+    assert cut(short_first, 8, Stop("beta", 0.9), {}) is None  # the first one launched is still out
+    assert cut(short_first, 8, Stop("esc", 2), {}) is None
+    assert cut(samples, 8, Stop("esc", 2), {}) == 4
+    assert cut(samples, 8, Stop("beta", 0.9), {}) == 6
+    assert cut(samples, 5, Stop("beta", 0.9), {}) is None
 
 
 # -- weights --------------------------------------------------------------------------------------------------

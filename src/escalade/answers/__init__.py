@@ -1,10 +1,9 @@
 """From a generated text to its answer, and from answers to classes of equal answers.
 
-Needs the standard library only, evaluates nothing, and takes every text for hostile.
+Evaluates nothing, and takes every text for hostile: what keys cannot tell is asked of processes that can be killed.
 """
 
-from escalade.answers.canonical import key, sort_key
-from escalade.answers.equality import classes, equal, grade
-from escalade.answers.extract import Answer, extract
+from escalade.answers.equality import classes, equal, extract, grade, key
+from escalade.answers.extract import Answer
 
-__all__ = ["Answer", "classes", "equal", "extract", "grade", "key", "sort_key"]
+__all__ = ["Answer", "classes", "equal", "extract", "grade", "key"]

@@ -39,7 +39,8 @@ _UNICODE = str.maketrans({
     "−": "-", "–": "-", "×": "\\times ", "·": "\\cdot ", "⋅": "\\cdot ", "∗": "*", "÷": "/", "⁄": "/",
     "∕": "/", "π": "\\pi ", "θ": "\\theta ", "∞": "\\infty ", "√": "\\sqrt ", "±": "\\pm ", "≤": "\\leq ",
     "≥": "\\geq ", "≠": "\\neq ", "∪": "\\cup ", "∈": "\\in ", "∅": "\\emptyset ", "…": "...",
-    "°": "", "º": "", "²": "^2", "³": "^3", "½": "\\frac12 ", "¼": "\\frac14 ", "¾": "\\frac34 ", "⅓": "\\frac13 ",
+    "°": "^\\circ ", "º": "^\\circ ", "²": "^2", "³": "^3",
+    "½": "\\frac12 ", "¼": "\\frac14 ", "¾": "\\frac34 ", "⅓": "\\frac13 ",
     "⅔": "\\frac23 ",
     "“": '"', "”": '"', "‘": "'", "’": "'", "％": "%", "＄": "$", "，": ",",
     "\u00a0": " ", "\u2009": " ", "\u202f": " ", "\u200b": "",
@@ -59,7 +60,7 @@ def normal(text: str) -> str:
     """Spell a formula or phrase in normal notation; never raises.
 
     Sizes and spaces go, `\\dfrac` is `\\frac`, missing braces are put in, needless ones go, text wrappers are
-    unwrapped, degree signs are dropped.
+    unwrapped, degree signs are `\\degree`.
 
     >>> normal(r"\\left( \\dfrac12 , \\text{ two words} \\right)")
     '(\\\\frac{1}{2},two words)'
@@ -111,11 +112,11 @@ def _piece(token: str, tokens: list[str], at: int, depth: int, leads: bool) -> t
         return f"\\sqrt{index}{{{radicand}}}", at
     if token in "^_":
         script, at = _argument(tokens, at, depth, whole_numbers=True)
-        if not script or (token == "^" and script in ("\\circ", "\\degree")):
+        if token == "^" and script in ("\\circ", "\\degree"):
+            return "\\degree", at
+        if not script:
             return "", at
         return (token + script if _SINGLE.fullmatch(script) else f"{token}{{{script}}}"), at
-    if token == "\\degree":
-        return "", at
     if token[0] == "\\" and token[-1].isalpha():
         while at < len(tokens) and tokens[at] == "{":
             argument, at = _sequence(tokens, at + 1, depth + 1)

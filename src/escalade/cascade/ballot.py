@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
 
-from escalade.answers import sort_key
+from escalade.answers.canonical import sort_key
 from escalade.samples.sample import Sample
 
 
@@ -71,8 +71,15 @@ class Ballot:
         return [*([n for _, n in self.votes] or [0]), *self.abstentions]
 
 
-def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None = None) -> Ballot:
+def count(
+    samples: Iterable[Sample],
+    k: float,
+    weights: Iterable[float] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Ballot:
     """Return the ballot of `samples` for `k` seats.
+
+    `names` gives the class of the keys that share one with other keys; any other key is a class of its own.
 
     Ties go to the class with the highest mean logprob where each of the tied classes has one, else to the
     smallest canonical answer.
@@ -90,13 +97,16 @@ def count(samples: Iterable[Sample], k: float, weights: Iterable[float] | None =
     drawn = 0
     for sample, weight in zip(samples, repeat(1) if weights is None else weights, strict=False):
         drawn += 1
-        if sample.key is None:
+        key = sample.key
+        if key is None:
             abstentions.append(weight)
             continue
-        votes[sample.key] = votes.get(sample.key, 0) + weight
-        seen = logprobs.setdefault(sample.key, [])
+        if names:
+            key = names.get(key, key)
+        votes[key] = votes.get(key, 0) + weight
+        seen = logprobs.setdefault(key, [])
         if sample.generation.mean_logprob is None:
-            logprobs[sample.key] = None
+            logprobs[key] = None
         elif seen is not None:
             seen.append(sample.generation.mean_logprob)
     if not votes:

@@ -199,7 +199,7 @@ def explored_k(k: int, max_k: int) -> int:
     return min(max(k + 2, 3 * k // 2), max_k)
 
 
-def cut(samples: Mapping[int, Sample], k: int, stop: Stop) -> int | None:
+def cut(samples: Mapping[int, Sample], k: int, stop: Stop, names: Mapping[str, str]) -> int | None:
     """Return after how many samples, in launch order, a probabilistic stop rule ends a tier; None if it does not.
 
     beta:P ends when P(leader beats runner-up) >= P (arXiv 2305.11860); esc:W when a whole window of W
@@ -214,11 +214,11 @@ def cut(samples: Mapping[int, Sample], k: int, stop: Stop) -> int | None:
             return None
         row.append(samples[index])
         if stop.name == "beta":
-            ballot = count(row, len(row))
+            ballot = count(row, len(row), names=names)
             if ballot.votes and beats_runner_up(ballot.first, ballot.second) >= stop.number:
                 return len(row)
         elif len(row) % int(stop.number) == 0:
-            window = {sample.key for sample in row[-int(stop.number) :]}
+            window = {sample.key and names.get(sample.key, sample.key) for sample in row[-int(stop.number) :]}
             if len(window) == 1 and None not in window:
                 return len(row)
     return None

@@ -108,6 +108,8 @@ class Machine:
     ) -> None:
         self.route, self.policy = route, policy
         self.outcome: Outcome | None = None
+        self.names: Mapping[str, str] = {}
+        """The class of each key that shares one with other keys of this problem; set before a sample is fed."""
         self._scores = scores or {}
         self._thresholds = {**(thresholds or {}), **policy.thresholds}
         self._costs = costs or {}
@@ -186,7 +188,7 @@ class Machine:
         rung = self._rungs[position]
         last = position == len(self.route.tiers) - 1
         if rung.cut is None:
-            rung.cut = decide.cut(rung.samples, rung.k, self.policy.stop_rule)
+            rung.cut = decide.cut(rung.samples, rung.k, self.policy.stop_rule, self.names)
         ballot = self._ballot()
         evidence = self._evidence(rung, ballot, last=last)
         look = decide.settle(evidence, self.policy)
@@ -229,7 +231,7 @@ class Machine:
     def _ballot_of(self, position: int) -> Ballot:
         if self._weights is None:
             rung = self._rungs[position]
-            return count(rung.ballot_samples(), rung.seats)
+            return count(rung.ballot_samples(), rung.seats, names=self.names)
         samples: list[Sample] = []
         weights: list[float] = []
         seats: float = 0
@@ -238,7 +240,7 @@ class Machine:
             samples += mine
             weights += [weight] * len(mine)
             seats += rung.seats * weight
-        return count(samples, seats, weights)
+        return count(samples, seats, weights, self.names)
 
     def _evidence(self, rung: _Rung, ballot: Ballot, *, last: bool) -> Evidence:
         alias = rung.tier.model
@@ -291,7 +293,7 @@ class Machine:
         """The executed tier with the highest confidence and an answer; the cheaper one on a tie."""
         best: tuple[tuple[float, float, int], int, str, float | None] | None = None
         for position, rung in enumerate(self._rungs):
-            ballot = count(rung.ballot_samples(), rung.seats)
+            ballot = count(rung.ballot_samples(), rung.seats, names=self.names)
             if ballot.leader is None:
                 continue
             value, _ = self._confidence(position, ballot)
@@ -316,12 +318,16 @@ class Machine:
         return next(
             position
             for position, rung in enumerate(self._rungs)
-            if any(sample.key == answer for sample in rung.ballot_samples())
+            if any(self._class_of(sample) == answer for sample in rung.ballot_samples())
         )
+
+    def _class_of(self, sample: Sample) -> str | None:
+        return None if sample.key is None else self.names.get(sample.key, sample.key)
 
     def _finish(
         self, status: Status, owner: int | None, answer: str | None, confidence: float | None, note: str | None = None
     ) -> None:
         notes = tuple(dict.fromkeys([*self._notes, *([note] if note else [])]))
         traces = tuple(rung.trace() for rung in self._rungs)
-        self.outcome = Outcome(status, answer, owner, confidence, traces, notes)
+        equal = tuple(key for key, name in self.names.items() if name == answer != key)
+        self.outcome = Outcome(status, answer, owner, confidence, traces, notes, equal)

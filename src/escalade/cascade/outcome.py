@@ -77,13 +77,15 @@ class Outcome:
 
     status: Status
     answer: str | None
-    """Canonical key of the winning class; None where there is none."""
+    """Canonical key of the winning class, the smallest where it has several; None where there is none."""
     decided_by: int | None
     """Position of the owning tier in the route."""
     confidence: float | None
     """Of the look that decided. Settled early, open seats count as not won: a lower bound for share and entropy."""
     tiers: tuple[TierTrace, ...]
     notes: tuple[str, ...] = ()
+    equal: tuple[str, ...] = ()
+    """Other keys that were drawn and found equal to the answer."""
 
     @property
     def verdict(self) -> tuple[Status, str | None, int | None, tuple[Decision, ...]]:

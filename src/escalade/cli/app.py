@@ -186,6 +186,49 @@ def check(
         raise typer.Exit(2)
 
 
+@app.command(context_settings={"ignore_unknown_options": True})  # an answer may begin with a minus
+def answers(
+    texts: Annotated[list[str], typer.Argument(metavar="TEXT...", help="Generated texts, or answers as they are.")],
+    kind: Annotated[str, typer.Option("--kind", "-k", help=opt.KIND)] = "math",
+    json: opt.Json = False,
+) -> None:
+    """Try by hand what a text answers: by which rule, its key, and which answers are equal and why."""
+    from escalade.cli import grading
+
+    if unknown := next((text for text in texts if text.startswith("--")), None):
+        raise typer.BadParameter(f"no such option: {unknown}; put -- before texts that begin so")
+    grading.show_answers(texts, kind, as_json=json)
+
+
+@app.command()
+def grade(
+    results: Annotated[
+        Path, typer.Argument(metavar="RESULTS", help="Folder of a run, its answers.parquet, or a table of samples.")
+    ],
+    problems: Annotated[
+        Path | None,
+        typer.Option("--problems", help="Gold answers to grade by, joined by id.", show_default="those of the results"),
+    ] = None,
+    kind: Annotated[
+        str | None, typer.Option("--kind", "-k", help=opt.KIND, show_default="as the problems or results say")
+    ] = None,
+    from_text: Annotated[bool, typer.Option("--from-text", help="Extract answers anew from the samples' texts.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for the results with the new grades.", show_default="none")
+    ] = None,
+    store: Annotated[
+        Path | None, typer.Option("--store", help="A store whose verdicts on pairs of answers are used and kept.")
+    ] = None,
+    json: opt.Json = False,
+) -> None:
+    """Grade results again without sampling, and say what changed."""
+    from escalade.cli import grading
+
+    if out is not None:
+        opt.folder("--out", out)
+    grading.show_regraded(results, problems, kind, from_text=from_text, out=out, store=store, as_json=json)
+
+
 def _hint_other_pools(text: str) -> None:
     from escalade.errors import RouteError
     from escalade.pool import load_pool, shipped_pools

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -24,7 +24,7 @@ from escalade.dryrun import Plan, rounded
 from escalade.executor import Executor
 from escalade.job import Job
 from escalade.pool import Pool
-from escalade.results import Results, is_correct
+from escalade.results import Results
 from escalade.routes import Kind, Route, executed
 
 FEW = 120
@@ -129,8 +129,7 @@ def _line(item: Answered) -> str:
         sure = "" if look.confidence is None else f" {look.source} {look.confidence:.2f}"
         climbs = " [yellow]↑[/]" if look.decision in (Decision.ESCALATE, Decision.ABSTAIN) else ""
         parts.append(f"{escape(trace.tier.model)} {votes}[dim]{sure}[/]{climbs}")
-    right = is_correct(item)
-    mark = {True: "[green]right[/]", False: "[red]wrong[/]", None: ""}[right]
+    mark = "" if item.grade is None else "[green]right[/]" if item.grade.outcome else "[red]wrong[/]"
     answer = "no answer" if item.outcome.answer is None else escape(item.outcome.answer)
     status = "" if item.outcome.status in (Status.ACCEPTED, Status.LAST_TIER) else f" [magenta]{item.outcome.status}[/]"
     why = f" [red]{escape(item.outcome.notes[-1])}[/]" if item.outcome.status is Status.ERROR else ""
@@ -169,6 +168,8 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
     )
     facts.add_row("status", ", ".join(f"{name} {n}" for name, n in s.statuses.items()))
     facts.add_row("time", f"{s.seconds:.1f} s")
+    if pairs := s.settings.get("undecided_pairs"):
+        facts.add_row("undecided", undecided(pairs))
     console.print(facts)
     table = Table(
         "tier",
@@ -201,6 +202,14 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
     )
     if s.interrupted and store is not None:
         console.print(f"[dim]what was paid for is in {store}: the same command goes on from there[/]", soft_wrap=True)
+
+
+def undecided(pairs: Sequence[Mapping[str, str]]) -> str:
+    """Say which pairs of answers nobody could tell equal or different, and why."""
+    first = pairs[0]
+    shown = f"{first['a']:.40} and {first['b']:.40}: {first['why']}"
+    rest = f", and {len(pairs) - 1} more" if len(pairs) > 1 else ""
+    return f"[yellow]{len(pairs)} pairs of answers count as different[/] ({escape(shown)}{rest})"
 
 
 def plan(job: Job, planned: Plan, path: Path) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from escalade.errors import SettingError
 
+KIND = "math, number, choice, yesno, label:A,B, text, or FILE.py:NAME of your own."
 SETTINGS = "Decisions"
 LIMITS = "Limits"
 

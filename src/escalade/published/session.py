@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from escalade.answers.grader import Grader
 from escalade.climb import Answered
 from escalade.engines.base import Demand, Engine, Progress, Request
 from escalade.executor import Executor
@@ -18,6 +19,7 @@ from escalade.pool import Pool, PoolModel
 from escalade.results import Results
 from escalade.samples.sample import Generation
 from escalade.samples.store import Store
+from escalade.samples.verdicts import Verdicts
 
 Extract = Callable[[str], Any]
 """From a generated text to its answer, or None."""
@@ -50,10 +52,12 @@ class Session:
         self._wrapped: dict[int, Engine] = {}
         self._path = store
         self._store: Store | None = None
+        self._verdicts: Verdicts | None = None
 
     async def __aenter__(self) -> Self:
         if self._path is not None:
             self._store = Store(Path(self._path))
+            self._verdicts = Verdicts(Path(self._path))
         return self
 
     async def __aexit__(
@@ -62,6 +66,8 @@ class Session:
         await self._named.close()
         if self._store is not None:
             self._store.close()
+        if self._verdicts is not None:
+            self._verdicts.close()
 
     def engine_of(self, model: PoolModel) -> Engine:
         """Return the engine that answers for a model."""
@@ -84,6 +90,7 @@ class Session:
             answered[id(item.problem)] = item
 
         started = time.perf_counter()
+        grader = Grader(self._verdicts)
         executor = Executor(
             job.pool,
             self.engine_of,
@@ -92,10 +99,11 @@ class Session:
             limits=job.limits,
             seed=job.seed,
             on_answer=take,
+            grader=grader,
         )
         await executor.run(job.tasks)
         done = tuple(answered[id(task.problem)] for task in job.tasks)
-        return Results(job, done, time.perf_counter() - started)
+        return Results(job, done, time.perf_counter() - started, grading=grader.report())
 
 
 class Extracting:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from escalade import answers
+from escalade.answers.kinds import Kind
+from escalade.errors import AnswerKindError
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,29 +41,41 @@ class Sample:
     """Which rule of extraction found it; "recorded" where it came with the generation."""
     key: str | None = None
     """Canonical key of the answer: the class it votes for; None abstains."""
+    failure: str | None = None
+    """Why the kind of answer could not read it: an error of its problem, not of the run."""
 
 
-def read(index: int, generation: Generation, *, seed: int | None = None, last_number: bool = False) -> Sample:
-    """Return the sample that a generation makes: its answer extracted, and the class it votes for.
+def read(index: int, generation: Generation, *, kind: Kind, seed: int | None = None) -> Sample:
+    """Return the sample that a generation makes: its answer extracted by its kind, and the class it votes for.
 
-    A generation cut off at the token limit abstains, whatever stands in it: its answer may be half an answer.
+    A generation cut off at the token limit abstains, whatever stands in it: its answer may be half an answer. One that
+    a kind of a person's own cannot read has a `failure`; what was paid for it stays on the books.
 
     Example:
-        >>> sample = read(0, Generation(r"Half of them: \\boxed{\\frac12}."))
+        >>> from escalade.answers.kinds import kind_of
+        >>> sample = read(0, Generation(r"Half of them: \\boxed{\\frac12}."), kind=kind_of("math"))
         >>> sample.rule, sample.key
         ('boxed', '0.5')
     """
     answer: str | None = None
     rule: str | None = None
+    key: str | None = None
+    failure: str | None = None
+    try:
+        answer, rule = _found(generation, kind)
+        if answer is not None and generation.finish_reason != "length":
+            key = kind.key(answer)
+    except AnswerKindError as error:
+        failure = str(error)
+    return Sample(index, generation, seed, answer, rule, key, failure)
+
+
+def _found(generation: Generation, kind: Kind) -> tuple[str | None, str | None]:
+    """Return the answer of a generation as written, and the rule it was found by."""
     if generation.answer is not None:
-        answer, rule = generation.answer, "recorded"
-    elif generation.text is not None:
-        found = answers.extract(generation.text, last_number=last_number)
-        if found is not None:
-            answer, rule = found.text, found.rule
-    cut_off = generation.finish_reason == "length"
-    key = None if answer is None or cut_off else answers.key(answer)
-    return Sample(index, generation, seed, answer, rule, key)
+        return generation.answer, "recorded"
+    found = None if generation.text is None else kind.extract(generation.text)
+    return (None, None) if found is None else (found.text, found.rule)
 
 
 def sample_seed(run_seed: int, problem: str, model: str, temperature: float, index: int) -> int:

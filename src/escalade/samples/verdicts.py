@@ -1,0 +1,70 @@
+"""Verdicts: which pairs of answers were found equal, kept in the file of the store.
+
+Any thread may ask; a verdict stands under the name of who gave it, with versions and settings, so that another checker
+asks anew.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from pathlib import Path
+
+from escalade.errors import StoreError
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS verdicts (
+    judge TEXT NOT NULL, a TEXT NOT NULL, b TEXT NOT NULL, equal INTEGER NOT NULL, undecided TEXT,
+    PRIMARY KEY (judge, a, b)
+) WITHOUT ROWID
+"""
+
+
+class Verdicts:
+    """Verdicts in a SQLite file, beside the samples.
+
+    Raises:
+        StoreError: the file cannot be read or written.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     verdicts = Verdicts(Path(folder) / "s.sqlite")
+        ...     verdicts.remember("math 1", "2", "two", True, None)
+        ...     verdicts.recall("math 1", "2", "two"), verdicts.recall("math 2", "2", "two")
+        ...     verdicts.close()
+        ((True, None), None)
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock = threading.Lock()
+        try:
+            self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA synchronous = NORMAL")  # a verdict lost in a crash is asked again
+            self._db.execute(_SCHEMA)
+        except sqlite3.Error as error:
+            raise StoreError(f"store {path} cannot be opened: {error}; name another file with --store") from error
+
+    def recall(self, judge: str, a: str, b: str) -> tuple[bool, str | None] | None:
+        """Return whether a and b were found equal and, where that was undecided, why; None where nobody asked."""
+        query = "SELECT equal, undecided FROM verdicts WHERE judge = ? AND a = ? AND b = ?"
+        row = self._execute(query, judge, a, b)
+        return None if row is None else (bool(row[0]), row[1])
+
+    def remember(self, judge: str, a: str, b: str, equal: bool, undecided: str | None) -> None:
+        """Keep a verdict; the first one stays."""
+        self._execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?)", judge, a, b, int(equal), undecided)
+
+    def _execute(self, statement: str, *values: object) -> tuple[int, str | None] | None:
+        try:
+            with self._lock:
+                row: tuple[int, str | None] | None = self._db.execute(statement, values).fetchone()
+                return row
+        except sqlite3.Error as error:
+            raise StoreError(f"store {self.path}: verdicts cannot be kept: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._db.close()

@@ -1,0 +1,55 @@
+import threading
+from pathlib import Path
+
+import pytest
+
+from escalade.errors import StoreError
+from escalade.samples.store import Store
+from escalade.samples.verdicts import Verdicts
+
+
+def test_verdicts_stand_in_the_file_of_the_store(tmp_path: Path):
+    path = tmp_path / "s.sqlite"
+    with Store(path):
+        verdicts = Verdicts(path)
+        verdicts.remember("math", "1", "one", False, "no verdict within 2 s")
+        verdicts.close()
+    with Store(path):
+        verdicts = Verdicts(path)
+        assert verdicts.recall("math", "1", "one") == (False, "no verdict within 2 s")
+        verdicts.close()
+
+
+def test_the_first_verdict_stays(tmp_path: Path):
+    verdicts = Verdicts(tmp_path / "s.sqlite")
+    verdicts.remember("math", "a", "b", True, None)
+    verdicts.remember("math", "a", "b", False, None)
+    assert verdicts.recall("math", "a", "b") == (True, None)
+    verdicts.close()
+
+
+def test_any_thread_may_ask(tmp_path: Path):
+    verdicts = Verdicts(tmp_path / "s.sqlite")
+    threads = [
+        threading.Thread(target=lambda n=n: verdicts.remember("math", str(n), "x", True, None)) for n in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(verdicts.recall("math", str(n), "x") == (True, None) for n in range(8))
+    verdicts.close()
+
+
+def test_a_file_that_is_no_store_is_refused(tmp_path: Path):
+    path = tmp_path / "s.sqlite"
+    path.write_text("this is a text, and rather a long one, so that it is no database at all" * 20)
+    with pytest.raises(StoreError, match=r"s\.sqlite"):
+        Verdicts(path)
+
+
+def test_what_sqlite_refuses_is_a_store_error(tmp_path: Path):
+    verdicts = Verdicts(tmp_path / "s.sqlite")
+    verdicts.close()
+    with pytest.raises(StoreError, match="verdicts"):
+        verdicts.recall("math", "a", "b")
