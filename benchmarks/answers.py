@@ -45,13 +45,13 @@ def main() -> list[Figure]:
     ours, peer = _child("all:ours"), _child("all:peer")
     mine, theirs = ours["seconds"], peer["seconds"]
     figures.append(Figure("all answers graded", mine, theirs, theirs / mine, "s", ours["answers"]))
-    for name, wanted in (
+    for name, both in (
         ("both equal", (True, True)),
         ("both different", (False, False)),
         ("equal by ours alone", (True, False)),
         ("equal by the peer alone", (False, True)),
     ):
-        figures.append(Figure(f"verdicts: {name}", verdicts.count(wanted), None, None, "pairs", len(verdicts)))
+        figures.append(Figure(f"verdicts: {name}", verdicts.count(both), None, None, "pairs", len(verdicts)))
     return figures
 
 

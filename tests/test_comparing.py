@@ -146,7 +146,12 @@ def test_a_gold_that_cannot_be_graded_is_said_and_the_outcome_kept(kinds: Path):
 
 def test_a_second_run_asks_neither_models_nor_kinds_and_costs_the_same(kinds: Path, tmp_path: Path):
     problems = [problem(f"p{i}", f"{kinds}:FirstLetter", "a") for i in range(6)]
-    said = Said(**{f"p{i}": text for i, text in enumerate(["ab ac ad b", "a b c d", "ab ac b bc", "b bc ba a"] + ["a x y z"] * 2)})
+    said = Said(
+        **{
+            f"p{i}": text
+            for i, text in enumerate(["ab ac ad b", "a b c d", "ab ac b bc", "b bc ba a"] + ["a x y z"] * 2)
+        }
+    )
     first, asked, _ = answer(problems, said, store=tmp_path / "s.sqlite")
     again, recalled, engine = answer(problems, said, store=tmp_path / "s.sqlite")
     assert asked.asked > 0 and recalled.asked == 0 and not engine.requests

@@ -38,7 +38,9 @@ def test_by_the_same_golds_nothing_changes(folder: Path):
     assert (again.graded, again.correct, again.before) == (20, summary["correct"], summary["correct"])
     assert again.summary is not None
     assert {**again.summary, "comparisons": 0} == {**summary, "comparisons": 0}
-    pd.testing.assert_series_equal(again.table["passk_score"], pd.read_parquet(folder / "answers.parquet")["passk_score"])
+    pd.testing.assert_series_equal(
+        again.table["passk_score"], pd.read_parquet(folder / "answers.parquet")["passk_score"]
+    )
 
 
 def test_another_gold_changes_that_row_and_all_that_follows(folder: Path, tmp_path: Path):
@@ -77,7 +79,12 @@ def test_a_table_of_samples_is_graded_sample_by_sample(tmp_path: Path):
     rows = [
         {"problem_id": "p", "sample_index": i, "gold_answer": "(x+1)^2", "answer": answer, "text": text, "correct": old}
         for i, (answer, text, old) in enumerate(
-            [("x^2+2x+1", None, False), ("x^2+1", None, False), (None, "so \\boxed{(1+x)^2}", False), (None, "dunno", None)]
+            [
+                ("x^2+2x+1", None, False),
+                ("x^2+1", None, False),
+                (None, "so \\boxed{(1+x)^2}", False),
+                (None, "dunno", None),
+            ]
         )
     ]
     path = tmp_path / "samples.parquet"
@@ -94,7 +101,14 @@ def test_a_table_of_samples_is_graded_sample_by_sample(tmp_path: Path):
 
 def test_answers_can_be_extracted_anew(tmp_path: Path):
     path = tmp_path / "samples.parquet"
-    row = {"problem_id": "p", "sample_index": 0, "gold_answer": "5", "answer": "7", "text": "\\boxed{5}", "correct": False}
+    row = {
+        "problem_id": "p",
+        "sample_index": 0,
+        "gold_answer": "5",
+        "answer": "7",
+        "text": "\\boxed{5}",
+        "correct": False,
+    }
     pd.DataFrame([row, {**row, "sample_index": 1, "finish_reason": "length"}]).to_parquet(path)
     assert list(regrade(path).table["correct"]) == [False, False]
     assert list(regrade(path, from_text=True).table["correct"]) == [True, False]

@@ -82,9 +82,7 @@ class Executor:
         """The samples being asked for, each with further wishes for the same one: they wait for what comes of it."""
         self._events: asyncio.Queue[Event | Callable[[], None]] = asyncio.Queue()
         """What came of requests, and what timers want done."""
-        self._comparing = Comparing(
-            grader or Grader(), self._asking.kind, self._events.put_nowait, self._go_on
-        )
+        self._comparing = Comparing(grader or Grader(), self._asking.kind, self._events.put_nowait, self._go_on)
         self._climbs: set[Climb] = set()
         self._ticket = count()
         self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}

@@ -128,7 +128,7 @@ def regrade(
     grader = grader or Grader()
     keys = list(_keys(table, given, golds, from_text=from_text))
     right = _graded(grader, [(golds.kind(i), key, golds.gold(i)) for i, key in enumerate(keys)])
-    graded = table.assign(gold_answer=[golds.gold(i) for i in range(len(table))], **{old: _column(right)})
+    graded = table.assign(gold_answer=_column([golds.gold(i) for i in range(len(table))]), **{old: _column(right)})
     before = [None if value is None or value != value else bool(value) for value in table.get(old, [None] * len(table))]
     changes = [
         Change(str(table[ids].iloc[i]), keys[i], golds.gold(i) or "", before[i], now)
@@ -182,7 +182,9 @@ class _Golds:
             names = [str(ident) for ident in table[ids]]
             missing = next((name for name in names if name not in by_id), None)
             if missing is not None:
-                raise TableError(f"{path}: problem {missing!r} is not among the problems given: grade by a file that has it")
+                raise TableError(
+                    f"{path}: problem {missing!r} is not among the problems given: grade by a file that has it"
+                )
             self._rows = [by_id[name] for name in names]
         self._golds = [_text(value) for value in table.get("gold_answer", [None] * len(table))]
         self._kinds = [_text(value) for value in table.get("answer_kind", [None] * len(table))]
@@ -231,7 +233,7 @@ def _samples_beside(
     golds = _Golds(table, "problem_id", problems, kind, beside)
     keys = _keys(table, "answer", golds, from_text=from_text)
     right = _graded(grader, [(golds.kind(i), key, golds.gold(i)) for i, key in enumerate(keys)])
-    return table.assign(gold_answer=[golds.gold(i) for i in range(len(table))], correct=_column(right))
+    return table.assign(gold_answer=_column([golds.gold(i) for i in range(len(table))]), correct=_column(right))
 
 
 def _pass_at_k(table: pd.DataFrame, samples: pd.DataFrame) -> list[float]:
@@ -298,8 +300,8 @@ def _renewed(
     }
 
 
-def _column(right: Sequence[bool | None]) -> pd.Series[Any]:
-    return pd.Series(list(right), dtype=object)
+def _column(values: Sequence[bool | str | None]) -> pd.Series[Any]:
+    return pd.Series(list(values), dtype=object)
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -373,6 +373,9 @@ def test_sort_key_orders_numbers_by_value_before_text():
         (r"\sin 2x", r"2\sin x"),
         ("4/2/10", "2/1/10"),
         ("2021-05-01", "2015"),
+        ("2-3 hours", "3-4 hours"),
+        (r"\frac{dy}{dx}", r"\frac{y}{x}"),
+        ("P(A)", "A(P)"),
     ],
 )
 def test_algebra_keeps_apart(a: str, b: str):

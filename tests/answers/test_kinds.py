@@ -252,26 +252,15 @@ def test_kinds_of_mathematics():
 def test_mathematics_asks_the_checker_and_says_where_it_cannot_tell(monkeypatch: pytest.MonkeyPatch):
     from escalade.answers import symbolic
 
-    asked: list[tuple[str, str]] = []
-
-    class Scripted:
-        verdict = symbolic.Verdict.EQUAL
-
-        def check(self, a: str, b: str) -> symbolic.Verdict:
-            asked.append((a, b))
-            return self.verdict
-
-    workers = Scripted()
-    monkeypatch.setattr(symbolic, "workers", lambda: workers)
     math = kind_of("math")
-    assert math.equal("x", "y")
-    workers.verdict = symbolic.Verdict.DIFFERENT
-    assert not math.equal("x", "z")
-    assert asked == [("x", "y"), ("x", "z")]
-    for verdict in (symbolic.Verdict.TIMEOUT, symbolic.Verdict.FAILED):
-        workers.verdict = verdict
-        with pytest.raises(Undecided, match=verdict.value):
-            math.equal("x", "y")
+    assert math.equal(r"e^{i\pi}", "-1")
+    assert not math.equal(r"\cos(1)", r"\sin(1)")
+    with symbolic.Workers(size=1, seconds=0.3) as quick:
+        monkeypatch.setattr(symbolic, "workers", lambda: quick)
+        with pytest.raises(Undecided, match=r"no verdict within 0\.3 s"):
+            math.equal(r"\sum_{k=1}^{10^9} \frac{\sin(k!)}{k}", "7")
+        with pytest.raises(Undecided, match="memory or failed"):
+            math.equal("x" * (symbolic.LONGEST + 1), "7")
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,10 @@ def test_P19_abstentions_never_win_and_stay_in_the_denominator() -> None:
 
 
 def test_P19_a_sample_without_a_box_abstains() -> None:
-    samples = [read(i, Generation(text), kind=kind_of("math")) for i, text in enumerate(["no", "no", "no", r"\boxed{5}", r"\boxed{5}"])]
+    samples = [
+        read(i, Generation(text), kind=kind_of("math"))
+        for i, text in enumerate(["no", "no", "no", r"\boxed{5}", r"\boxed{5}"])
+    ]
     assert (count(samples, 5).leader, count(samples, 5).share) == ("5", 0.4)
 
 

@@ -36,11 +36,17 @@ def test_an_unknown_kind_is_refused(cli: Cli):
 
 
 def test_grade_says_what_changed_and_writes_where_told(cli: Cli, recording: Path, tmp_path: Path):
-    assert cli("run", "--engine", f"replay:{recording}", "--route", "mv_cascade_S_k5_t0.7_L_k3_t0.7", "--out", "o").code == 0
+    assert (
+        cli("run", "--engine", f"replay:{recording}", "--route", "mv_cascade_S_k5_t0.7_L_k3_t0.7", "--out", "o").code
+        == 0
+    )
     same = cli("grade", "o")
     assert same.code == 0 and "nothing changed" in same.out and "nothing is written" in same.out
     golds = tmp_path / "golds.jsonl"
-    rows = [{"id": i, "problem": f"What is problem {i}?", "answer": a} for i, a in zip(("p1", "p2", "p3", "p4"), "5756")]
+    rows = [
+        {"id": i, "problem": f"What is problem {i}?", "answer": a}
+        for i, a in zip(("p1", "p2", "p3", "p4"), "5756", strict=True)
+    ]
     golds.write_text("\n".join(map(json.dumps, rows)))
     said = cli("grade", "o", "--problems", golds, "--out", "again")
     assert "1 changed: 0 to right, 1 to wrong" in said.out

@@ -1,5 +1,11 @@
 import asyncio
+import os
+import re
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,3 +45,46 @@ def llamacpp(small_pool: Pool, wait: Await) -> Iterator[Engine]:
     engine = Engine("", small_pool, seed=0)
     yield engine
     wait(engine.close())
+
+
+@dataclass(frozen=True)
+class LlamaServer:
+    """llama.cpp's own HTTP server with the 135M, in a process of its own."""
+
+    root: str
+
+    @property
+    def url(self) -> str:
+        """What stands before /chat/completions."""
+        return f"{self.root}/v1"
+
+    def counter(self, name: str) -> int:
+        """One of the server's own counters."""
+        with urllib.request.urlopen(f"{self.root}/metrics", timeout=10) as answer:
+            (found,) = re.findall(rf"^llamacpp:{name} (\d+)", answer.read().decode(), re.MULTILINE)
+        return int(found)
+
+
+@pytest.fixture(scope="session")
+def llama_server(smallest_model: Path) -> Iterator[LlamaServer]:
+    """One server for all tests; it ends when its input does, so it cannot outlive them."""
+    with subprocess.Popen(
+        [sys.executable, str(Path(__file__).with_name("llama_server.py")), str(smallest_model)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "OMP_WAIT_POLICY": "passive"},
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            root = next((line.strip() for line in process.stdout if line.startswith("http://127.0.0.1:")), None)
+            assert root is not None, "the server did not start"
+            yield LlamaServer(root)
+        finally:
+            process.stdin.close()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()

@@ -102,7 +102,7 @@ def test_a_recording_is_named_behind_the_colon(path: Path) -> None:
     assert isinstance(open_engine(f"replay:{path}", pool_of("S"), seed=0), Engine)
     with pytest.raises(SettingError, match="replay:FILE, or replay:shipped"):
         open_engine("replay", pool_of("S"), seed=0)
-    with pytest.raises(SettingError, match=r"engine 'replai' is not .*llamacpp, replay.*did you mean 'replay'"):
+    with pytest.raises(SettingError, match=r"engine 'replai' is not .*llamacpp, openai, replay.*did you mean 'replay'"):
         open_engine("replai:x", pool_of("S"), seed=0)
 
 

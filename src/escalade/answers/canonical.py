@@ -15,7 +15,8 @@ Equality by key is an equivalence relation by construction. A key is its own key
 | `50%`, `50\%` | `50` | `0.5` | percent is a unit; 50% is not 0.5 |
 | `5 million` | `5000000` | same | scale words multiply |
 | `4th`, `4^{\text{th}}` | `4` | text | an ordinal is its number, also `4th grade` |
-| `4 pm`, `2 thirds` | text | text | these words change the value |
+| `4 pm`, `4 p.m.`, `4 \text{ p.m.}` | `4pm` | same | a time of day keeps its half |
+| `2 thirds` | text | text | such words change the value |
 | `x = 5`, `5 = x` | `5` | `x=5` | the left side is a name, also `f(x) = 5`, `x \in [1,2]` |
 | `(1, 2)`, `(2/2,2.0)` | `(1,2)` | same | a tuple or open interval: ordered |
 | `[1,2)` | `[1,2)` | same | brackets count |
@@ -34,6 +35,7 @@ Equality by key is an equivalence relation by construction. A key is its own key
 | `\mathbb{R}`, `\Bbb R`, `(-\infty,+\infty)` | `(-\infty,\infty)` | same | the real numbers |
 | `5/1/2021` | `05/01/2021` | same | a date, padded, never reordered |
 | `2021-05-01` | `2021-05-01` | same | a date too, and no difference of numbers |
+| `5-10`, `5 - 10 \text{ cm}` | `5-10` | text | two numbers with a dash may be a range |
 | `2(k+1)`, `2+2k`, `k+k+2` | `2k+2` | same | a polynomial, multiplied out |
 | `\frac{x^2-1}{x-1}`, `1+x` | `x+1` | same | common factors cancel |
 | `3\pi/4`, `\frac{3\pi}{4}`, `0.75\pi` | `\frac{3\pi}{4}` | same | a slash divides by one factor; `1/2x` stays text |
@@ -83,7 +85,7 @@ _NAME = re.compile(
 )
 _AND = re.compile(r"\s*(?:\\(?:text|mathrm|mbox)\s*\{\s*,?\s*(?:and|or)\s*\}|(?<![a-z\\])(?:and|or)(?![a-z]))\s*")
 _DATE = re.compile(r"([0-9]{1,2})/([0-9]{1,2})/([0-9]{4})")
-_DASHED_DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}|[0-9]{1,2}-[0-9]{1,2}-[0-9]{4}")
+_DASHED = re.compile(r"[0-9]+-[0-9]{1,2}-[0-9]+|[0-9]+(?:\.[0-9]+)? ?- ?[0-9]+(?:\.[0-9]+)?")
 _MATRIX = re.compile(r"\\begin\{([bpvBV]?matrix|array)\}(?:\{[lcr| ]*\})?(.*)\\end\{\1\}", re.DOTALL)
 _CUP = re.compile(r"\\cup(?![a-zA-Z])")
 _REALS = re.compile(r"\\(?:mathbb|Bbb|mathbf) ?\{? ?[rR] ?\}?|\\[rR]|all real numbers|all reals")
@@ -151,7 +153,7 @@ def exact(key: str) -> bool:
 
 @lru_cache(maxsize=1 << 14)
 def _exact(key: str, depth: int = 0) -> bool:
-    if rational.read(key) is not None or any(rx.fullmatch(key) for rx in (_PLAIN_WORDS, _BASE, _DASHED_DATE)):
+    if rational.read(key) is not None or any(rx.fullmatch(key) for rx in (_PLAIN_WORDS, _BASE, _DASHED)):
         return True
     if key.count("{") != key.count("}") or ("\\" not in key and _PROSE.search(key)):
         return True
@@ -223,8 +225,8 @@ def _form(answer: str, depth: int, strict: bool) -> str | None:
     text = quantity.without_signs(text, strict=strict).strip()
     if not text or (number := _number(text)) is not None:
         return number if text else None
-    if _DASHED_DATE.fullmatch(text):
-        return text
+    if _DASHED.fullmatch(text):
+        return text.replace(" ", "")
     if date := _DATE.fullmatch(text):
         return f"{int(date[1]):02}/{int(date[2]):02}/{date[3]}"
     if _REALS.fullmatch(text):

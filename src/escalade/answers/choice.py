@@ -17,6 +17,7 @@ LETTERS = "ABCDEFGHIJ"
 _CAPITALS = re.compile(r"[A-Z]+")
 _LINE = 300
 _LONGEST = 1000
+_TAIL = 20_000  # characters from the end in which a choice is looked for that nothing announces
 
 _MARKUP = re.compile(
     r"\\(?:text[a-z]{0,4}|math[a-z]{0,4}|mbox|boldsymbol|left|right|quad|bf|rm)(?![a-zA-Z])|</?[a-z]{1,10}>"
@@ -84,7 +85,7 @@ class Choice(Keyed):
         ends = {self._led(whole[:_LINE].partition("\n")[0]), self._led(whole[-_LINE:].rpartition("\n")[2])} - {""}
         if len(ends) == 1:
             return Answer(ends.pop(), "letter")
-        named = self._named(_MARKUP.sub(" ", whole))
+        named = self._named(_MARKUP.sub(" ", whole[-_TAIL:]))
         return Answer(named, "option") if named else None
 
     def key(self, answer: str) -> str | None:

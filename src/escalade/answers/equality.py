@@ -1,9 +1,9 @@
 r"""The door to answers by hand: what a text answers, its key, which answers are equal, which is right.
 
 Each function takes the kind of answer by name (`escalade.answers.kinds`), mathematics if none is given, and answers as
-plain strings or as `Answer`. Equality is reflexive, symmetric and transitive; an answer that says nothing equals nothing.
-None of them raises for an odd text, runs longer than its kind's time limit a pair, or executes anything. What
-was decided is remembered while the process lives.
+plain strings or as `Answer`. Equality is reflexive, symmetric and transitive; an answer that says nothing equals
+nothing, not even itself. None of them raises for an odd text, takes longer for a pair than its kind's limit, or
+executes anything. What was decided is remembered while the process lives.
 """
 
 from __future__ import annotations

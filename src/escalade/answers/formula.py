@@ -36,7 +36,7 @@ _CONSTANTS = frozenset(["\\pi", "e", "i", "\\infty", "\\degree"])
 _FUNCTION_LETTERS = frozenset("fghFGH")
 _SHORT_WORDS = """
 an as at be by do go he in it me my no of on so up us we lg lcm gcd max mod any all add dry fly sky try why cry shy
-was has had can man day yes
+was has had can man day yes dx dy dz dt du dv
 """
 # No products of variables: these, and the units and words of `quantity`.
 _WORDS = quantity.WORDS | frozenset(_SHORT_WORDS.split())
@@ -98,8 +98,6 @@ class _UnreadError(Exception):
 def parse(text: str) -> Node | None:
     r"""Read one formula in normal notation; None when it is not wholly understood. Never raises.
 
-    >>> parse(r"2x^3")
-    Product(factors=(Number(value=Fraction(2, 1)), Power(base=Name(text='x'), exponent=Number(value=Fraction(3, 1)))))
     >>> parse(r"\log_2 8")
     Call(function='log', arguments=(Number(value=Fraction(8, 1)), Number(value=Fraction(2, 1))))
     >>> parse("x=2"), parse("two words"), parse("1/2x")
@@ -165,8 +163,7 @@ class _Reader:
 
     def __init__(self, tokens: list[str]) -> None:
         self.tokens = tokens
-        self.at = 0
-        self.end = len(tokens)
+        self.at, self.end = 0, len(tokens)
 
     def peek(self) -> str:
         return self.tokens[self.at] if self.at < self.end else ""
@@ -282,9 +279,12 @@ class _Reader:
             if not (index.isascii() and index.isalnum()) or len(index) > 4:
                 raise _UnreadError
             token = f"{token}_{index}"
-        function = token[0] in _FUNCTION_LETTERS or (token[0] == "\\" and token not in ("\\pi", "\\infty"))
+        function = token[0] in _FUNCTION_LETTERS or (token[0] == "\\" and token not in _CONSTANTS)
         inverse = self.peek() == "^" and "(" in self.tokens[self.at + 2 : self.at + 6]  # f^{-1}(x)
-        if function and (inverse or self.peek() == "("):
+        of_a_letter = (
+            self.tokens[self.at : self.at + 3 : 2] == ["(", ")"] and self.tokens[self.at + 1].isalpha()
+        )  # P(A)
+        if of_a_letter or (function and (inverse or self.peek() == "(")):
             raise _UnreadError
         return Name(token)
 

@@ -27,6 +27,7 @@ from escalade.errors import AnswerKindError, nearest
 SHIPPED = ("math", "number", "math-strict", "choice", "yesno", "label", "text")
 """The names of the kinds that come with the package."""
 DEFAULT = "math"
+_WHY = {"timeout": "no verdict within {:g} s", "failed": "the check ran out of memory or failed"}
 
 
 class Kind(Protocol):
@@ -98,7 +99,7 @@ class Math:
 
         verdict = workers().check(a, b)
         if verdict in (Verdict.TIMEOUT, Verdict.FAILED):
-            raise Undecided(str(verdict.value))
+            raise Undecided(_WHY[verdict.value].format(workers().seconds))
         return verdict is Verdict.EQUAL
 
     def surely_different(self, a: str, b: str) -> bool:
@@ -114,7 +115,9 @@ class Math:
 def _version(name: str) -> str:
     from escalade.answers import symbolic
 
-    return ", ".join([name, *(f"{part} {version}" for part, version in symbolic.version().items())])
+    parts = (f"{part} {version}" for part, version in symbolic.version().items())
+    limits = f"{symbolic.workers().seconds:g} s and {symbolic.workers().memory >> 20} MiB a pair"
+    return ", ".join([name, *parts, limits])
 
 
 def kind_of(spec: str) -> Kind:

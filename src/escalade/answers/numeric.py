@@ -16,12 +16,13 @@ does not stand still, or asks for more than `MOST_DIGITS`, has no value.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-import mpmath  # type: ignore[import-untyped]
+import mpmath
 
 from escalade.answers.formula import Call, Name, Node, Number, Power, Product, Sum
 
@@ -343,19 +344,6 @@ def _floor(value: Value) -> int:
         return int(mpmath.floor(value))
 
 
-def _gcd(arguments: list[Value]) -> Fraction:
-    whole = [_whole(argument) for argument in arguments]
-    return Fraction(_reduced(whole))
-
-
-def _reduced(numbers: list[int]) -> int:
-    a = 0
-    for b in numbers:
-        while b:
-            a, b = b, a % b
-    return abs(a)
-
-
 def _extreme(choose: Callable[..., Value]) -> Callable[..., Value]:
     def chosen(*arguments: Value) -> Value:
         if not all(map(_real, arguments)):
@@ -373,7 +361,7 @@ _GROWING = frozenset(["exp", "sinh", "cosh", "tanh", "coth", "factorial", "binom
 _WHOLE: dict[str, Callable[[list[Value]], Fraction]] = {
     "floor": lambda arguments: Fraction(_floor(arguments[0])),
     "ceil": lambda arguments: Fraction(-_floor(-arguments[0])),
-    "gcd": _gcd,
+    "gcd": lambda arguments: Fraction(math.gcd(*map(_whole, arguments))),
 }
 _PLAIN = "sin cos tan cot sec csc sinh cosh tanh coth exp factorial binomial"
 _FUNCTIONS: dict[str, Callable[..., Value]] = {

@@ -34,7 +34,7 @@ _SMALL_RATE = re.compile(r"(?:[mgl]|[ckm]m|mi|ft)/(?:s|sec|h|hr|min|l)\b")
 _SIGNS = re.compile(r"(?<=[0-9}]) ?\\?%|\\?\$|[£€]")
 _DEGREE = re.compile(r" ?(?:\^ ?(?:\{ ?\\(?:circ|degree) ?\}|\\(?:circ|degree)(?![a-zA-Z]))|\\degree(?![a-zA-Z]))")
 _ANGLE = re.compile(r"\\(?:sin|cos|tan|cot|sec|csc)(?![a-zA-Z])")
-_GROUPED = re.compile(r"(?<![0-9,.(\[{])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?!,?[0-9])")
+_GROUPED = re.compile(r"(?<![0-9,.(\[{])(?<![(\[{][-+])[1-9][0-9]{0,2}(?:,[0-9]{3})+(?!,?[0-9])")
 _GROUPS_SET_APART = re.compile(r"(?<=[0-9])(?:\{,\}|, ?\\!) ?(?=[0-9]{3}(?![0-9]))")
 _WRAPPED = re.compile(r"\\(?:text|textrm|textbf|textit|mathrm|mbox|hbox|rm)\s*\{([^{}]*)\}?")
 _WRAPPED_TAIL = re.compile(
@@ -45,6 +45,7 @@ _CURRENCY_FIRST = re.compile(r"(?:usd|eur|gbp|rs\.?) ?(?=[0-9])")
 _ORDINAL = re.compile(
     r"(?<=[0-9}]) ?(?:\^ ?)?(?:\{ ?)?(?:\\(?:text|textrm|mathrm|rm) ?\{? ?)?(?:st|nd|rd|ths?)(?![a-z])[} ]*"
 )
+_CLOCK = re.compile(r"(?<![a-z])([ap])\. ?m(?:\.|(?![a-z]))")
 _WORD = re.compile(r"[a-z]+")
 
 
@@ -52,8 +53,8 @@ def without_signs(text: str, *, strict: bool = False) -> str:
     """Drop money, percent and degree signs, the endings of ordinals and the separators of thousands.
 
     Degree signs stay behind the name of a function (`\\sin 30^\\circ`). A comma separates thousands only before groups
-    of exactly three digits, without a space and not right behind an opening bracket: `1,000` is a number, `(1,000)` a
-    pair, `1, 000` and `1,00` are lists. When strict, only separators go.
+    of exactly three digits, without a space and not right behind an opening bracket: `1,000` is a number, `(-1,000)`
+    a pair, `1, 000` and `1,00` are lists. When strict, only separators go.
 
     >>> without_signs("$1,000"), without_signs(r"50\\%"), without_signs("(1,000)"), without_signs("$1,000", strict=True)
     ('1000', '50', '(1,000)', '$1000')
@@ -63,6 +64,8 @@ def without_signs(text: str, *, strict: bool = False) -> str:
         text = _CURRENCY_FIRST.sub("", text)
         if ("circ" in text or "degree" in text) and not _ANGLE.search(text):
             text = _DEGREE.sub("", text)
+    if ".m" in text or ". m" in text:
+        text = _CLOCK.sub(r"\1m", text)
     text = text.replace("\\$", "$") if strict else _ORDINAL.sub(" ", text)
     return _GROUPED.sub(lambda match: match[0].replace(",", ""), text) if "," in text else text
 

@@ -239,17 +239,20 @@ def _same_worked_out(a: Any, b: Any) -> bool | None:
 
 def _expression(text: str) -> Any:
     """Parse one scalar formula by latex2sympy's grammar and work it out; None where that reads no scalar."""
-    from latex2sympy2_extended.latex2sympy2 import latex2sympy  # type: ignore[import-untyped]
-    from sympy import Expr, I, Symbol  # type: ignore[import-untyped]
+    from latex2sympy2_extended.latex2sympy2 import latex2sympy
+    from sympy import Expr, I, Symbol
 
     # Decimals as fractions, for floats are compared by six places; in brackets, for behind the end nothing is read.
     exact = _DECIMAL.sub(lambda m: f"(\\frac{{{m[1]}{m[2]}}}{{{10 ** len(m[2])}}})", text)
     read = latex2sympy(f"({exact})", is_real=True, normalization_config=None)
     if not isinstance(read, Expr):
         return None
-    meant = {symbol: numeric.is_integer(str(symbol)) for symbol in read.free_symbols}
-    places = {symbol: Symbol(str(symbol), integer=True, positive=True) for symbol in meant if meant[symbol]}
-    return read.subs({symbol: I if str(symbol) == "i" else place for symbol, place in places.items()}).doit()
+    meant = {
+        symbol: I if str(symbol) == "i" else Symbol(str(symbol), integer=True, positive=True)
+        for symbol in read.free_symbols
+        if numeric.is_integer(str(symbol))
+    }
+    return read.subs(meant).doit()
 
 
 def _names(side: Any) -> set[str]:

@@ -212,9 +212,12 @@ def grade(
     kind: Annotated[
         str | None, typer.Option("--kind", "-k", help=opt.KIND, show_default="as the problems or results say")
     ] = None,
-    from_text: Annotated[bool, typer.Option("--from-text", help="Extract answers anew from the samples' texts.")] = False,
+    from_text: Annotated[
+        bool, typer.Option("--from-text", help="Extract answers anew from the samples' texts.")
+    ] = False,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the results with the new grades.", show_default="none")
+        Path | None,
+        typer.Option("--out", "-o", help="Folder for the results with the new grades.", show_default="none"),
     ] = None,
     store: Annotated[
         Path | None, typer.Option("--store", help="A store whose verdicts on pairs of answers are used and kept.")

@@ -1,7 +1,7 @@
 """What an engine is: anything that turns a sample request into a generation.
 
-A further engine is one file in this folder: `engines/NAME.py` with a class `Engine` that has these methods; pools
-and the command line then know it as `NAME` (or `NAME:ARGUMENT`).
+A further engine is one file in this folder (or one folder): `engines/NAME.py` with a class `Engine` that has these
+methods; pools and the command line then know it as `NAME` (or `NAME:ARGUMENT`).
 """
 
 from __future__ import annotations

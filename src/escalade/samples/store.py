@@ -9,36 +9,26 @@ from __future__ import annotations
 
 import json
 import sqlite3
-import time
-from collections.abc import Iterable, Sequence
-from dataclasses import astuple, dataclass, fields
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
 from escalade.errors import StoreError
 from escalade.samples.sample import Generation
+from escalade.samples.schema import ATTEMPT, REMEDY, SAMPLE, connect
 
-_VERSION = 1
-_REMEDY = "name another file with --store"
-_GENERATION = [field.name for field in fields(Generation)]
-_SCHEMA = f"""
-CREATE TABLE samples (
-    problem TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL, idx INTEGER NOT NULL,
-    seed INTEGER NOT NULL, problem_id TEXT NOT NULL, model_name TEXT NOT NULL, temperature REAL NOT NULL,
-    job TEXT NOT NULL,
-    {", ".join(_GENERATION)},
-    PRIMARY KEY (problem, model, params, idx),
-    UNIQUE (problem, model, params, seed)
-) WITHOUT ROWID;
-CREATE TABLE attempts (
-    problem TEXT NOT NULL, model TEXT NOT NULL, params TEXT NOT NULL, idx INTEGER NOT NULL,
-    kind TEXT NOT NULL, message TEXT NOT NULL, job TEXT NOT NULL,
-    prompt_tokens INTEGER, cached_tokens INTEGER, completion_tokens INTEGER
-);
-CREATE INDEX attempts_by_key ON attempts (problem, model, params, idx);
-PRAGMA user_version = {_VERSION};
-"""
+_REMEMBERED = 50_000
+"""Keys whose numbers are kept in memory."""
+_INSERT = (
+    f"INSERT INTO samples (key_id, {', '.join(SAMPLE)}) VALUES (?{',?' * len(SAMPLE)}) "
+    "ON CONFLICT (key_id, idx) DO NOTHING"
+)
+_ATTEMPT = f"INSERT INTO attempts (key_id, {', '.join(ATTEMPT)}) VALUES (?{',?' * len(ATTEMPT)})"
+_SAMPLES = f"SELECT {', '.join(SAMPLE)} FROM samples WHERE key_id = ?"
+_ATTEMPTS = f"SELECT {', '.join(ATTEMPT)} FROM attempts WHERE key_id = ?"
 
 
 class Key(NamedTuple):
@@ -79,6 +69,15 @@ class Attempt:
     completion_tokens: int | None = None
 
 
+class Question(NamedTuple):
+    """The text that a problem's fingerprint stands for, and the gold answer it came with."""
+
+    problem: str
+    """The fingerprint."""
+    text: str
+    gold: str | None = None
+
+
 class Store:
     """Samples in a SQLite file, or in memory only (path None).
 
@@ -95,79 +94,73 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        name = ":memory:" if path is None else str(path)
-        try:
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(name, timeout=60, isolation_level=None)
-        except (sqlite3.Error, OSError) as error:
-            raise StoreError(f"store {name} cannot be opened: {error}; {_REMEDY}") from error
-        try:
-            self._open()
-        except (sqlite3.Error, StoreError) as error:
-            self._db.close()
-            if isinstance(error, StoreError):
-                raise
-            raise StoreError(f"store {name} cannot be opened: {error}; {_REMEDY}") from error
-
-    def _open(self) -> None:
-        # The tables are counted first: another process may create them meanwhile, and their version with them.
-        tables = self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-        version = self._db.execute("PRAGMA user_version").fetchone()[0]
-        if tables and version != _VERSION:
-            raise StoreError(f"{self.path} is no store of this version ({version}, expected {_VERSION}): {_REMEDY}")
-        if not tables:
-            self._create()
-            if self.path is not None:
-                self._write_ahead()
-        self._db.execute("PRAGMA synchronous = FULL")
-
-    def _write_ahead(self) -> None:
-        """Have the file written ahead, which is faster; without it, it is as durable."""
-        for _ in range(50):
-            try:
-                self._db.execute("PRAGMA journal_mode = WAL")
-            except sqlite3.OperationalError:
-                time.sleep(0.02)  # for this change alone SQLite does not wait while another process is at the file
-            else:
-                return
-
-    def _create(self) -> None:
-        # Two processes may find the file empty at once; the lock lets one of them create it.
-        self._db.execute("BEGIN IMMEDIATE")
-        try:
-            if not self._db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-                for statement in _SCHEMA.split(";"):
-                    self._db.execute(statement)
-            self._db.execute("COMMIT")
-        except BaseException:
-            self._db.execute("ROLLBACK")
-            raise
+        self._db = connect(path)
+        self._numbers: dict[Key, int] = {}
+        """Of keys that are in the file; no key is ever removed from it."""
 
     def read(self, key: Key, indexes: Sequence[int]) -> list[Stored]:
         """Return those of the samples that are there, by index."""
-        columns = ", ".join(["idx", "seed", "problem_id", "model_name", "temperature", "job", *_GENERATION])
-        rows = self._select(columns, "samples", key, indexes, "ORDER BY idx")
-        return [
-            Stored(key, i, seed, pid, name, t, job, Generation(*rest)) for i, seed, pid, name, t, job, *rest in rows
-        ]
+        return [_stored(key, row) for row in self._select(_SAMPLES, key, indexes, "ORDER BY idx")]
+
+    def read_many(self, wanted: Mapping[Key, Sequence[int]]) -> dict[Key, list[Stored]]:
+        """Return, of each key, those of the samples that are there, by index: as `read`, in one question to the file.
+
+        Keys without any such sample are left out.
+        """
+        with self._reading():
+            keys = {number: key for key in wanted if (number := self._number(key)) is not None}
+            where = "key_id IN (SELECT value FROM json_each(?)) ORDER BY key_id, idx"
+            query = f"SELECT key_id, {', '.join(SAMPLE)} FROM samples WHERE {where}"
+            asked = {number: set(wanted[key]) for number, key in keys.items()}
+            found: dict[Key, list[Stored]] = {}
+            for number, *row in self._db.execute(query, (json.dumps(list(keys)),)):
+                if row[0] in asked[number]:
+                    found.setdefault(keys[number], []).append(_stored(keys[number], row))
+            return found
 
     def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
         """Return the cancelled requests of these indexes: paid for, though they gave no sample."""
-        columns = "idx, kind, message, job, prompt_tokens, cached_tokens, completion_tokens"
-        rows = self._select(columns, "attempts", key, indexes, "AND kind = 'cancelled' ORDER BY idx, rowid")
+        rows = self._select(_ATTEMPTS, key, indexes, "AND kind = 'cancelled' ORDER BY idx, rowid")
         return [Attempt(key, *row) for row in rows]
 
-    def _select(self, columns: str, table: str, key: Key, indexes: Sequence[int], rest: str) -> list[Any]:
-        # As one JSON text, because SQLite has a limit of parameters.
-        where = "problem = ? AND model = ? AND params = ? AND idx IN (SELECT value FROM json_each(?))"
+    def _select(self, query: str, key: Key, indexes: Sequence[int], rest: str) -> list[Any]:
+        if not indexes:
+            return []
+        with self._reading():
+            number = self._number(key)
+            if number is None:
+                return []
+            first, last = min(indexes), max(indexes)
+            if last - first + 1 == len(indexes) == len(set(indexes)):
+                return self._db.execute(f"{query} AND idx BETWEEN ? AND ? {rest}", (number, first, last)).fetchall()
+            # As one JSON text, because SQLite has a limit of parameters.
+            some = f"{query} AND idx IN (SELECT value FROM json_each(?)) {rest}"
+            return self._db.execute(some, (number, json.dumps(list(indexes)))).fetchall()
+
+    def _number(self, key: Key) -> int | None:
+        """Return the number of a key, None where nothing is filed under it."""
+        number = self._numbers.get(key)
+        if number is None:
+            query = "SELECT key_id FROM keys WHERE problem = ? AND model = ? AND params = ?"
+            row = self._db.execute(query, key).fetchone()
+            if row is None:
+                return None
+            number = int(row[0])
+            if not self._db.in_transaction:  # else the key may be this transaction's, and go with it
+                self._remember({key: number})
+        return number
+
+    def _remember(self, numbers: Mapping[Key, int]) -> None:
+        if len(self._numbers) > _REMEMBERED:
+            self._numbers.clear()
+        self._numbers.update(numbers)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            found = self._db.execute(
-                f"SELECT {columns} FROM {table} WHERE {where} {rest}", (*key, json.dumps(list(indexes)))
-            )
-            return found.fetchall()
+            yield
         except sqlite3.Error as error:
-            raise StoreError(f"store {self.path} cannot be read: {error}; {_REMEDY}") from error
+            raise StoreError(f"store {self.path} cannot be read: {error}; {REMEDY}") from error
 
     def write(self, samples: Iterable[Stored], attempts: Iterable[Attempt] = ()) -> list[Stored]:
         """Make samples and attempts durable: when this returns, they survive the end of the process.
@@ -178,41 +171,116 @@ class Store:
         Raises:
             StoreError: two samples of one key have the same seed, or the disk refuses.
         """
-        kept: list[Stored] = []
+        given, extra = list(samples), list(attempts)
         try:
-            self._db.execute("BEGIN IMMEDIATE")
-            for sample in samples:
-                kept.append(self._write_sample(sample))
-            for attempt in attempts:
-                self._write_attempt(attempt)
-            self._db.execute("COMMIT")
+            with self._writing():
+                new: dict[Key, int] = {}
+                kept = self._insert(given, new)
+                self._attempts(extra, new)
         except sqlite3.IntegrityError as error:
             raise StoreError(
                 f"refused: two samples of one problem, model and temperature have one seed ({error})"
             ) from error
-        except sqlite3.Error as error:
-            raise StoreError(f"store {self.path} cannot be written: {error}; {_REMEDY}") from error
-        finally:
-            if self._db.in_transaction:
-                self._db.execute("ROLLBACK")
+        self._remember(new)
         return kept
 
-    def _write_sample(self, s: Stored) -> Stored:
-        marks = ",".join("?" * (9 + len(_GENERATION)))
-        row = (*s.key, s.index, s.seed, s.problem_id, s.model_name, s.temperature, s.job, *astuple(s.generation))
-        insert = f"INSERT INTO samples VALUES ({marks}) ON CONFLICT (problem, model, params, idx) DO NOTHING"
-        if self._db.execute(insert, row).rowcount:
+    def _insert(self, samples: Sequence[Stored], new: dict[Key, int]) -> list[Stored]:
+        """Insert samples, all in one call where nobody was faster; return what stands in their places."""
+        rows = [_row(self._numbered(s.key, new), s) for s in samples]
+        before = self._db.total_changes
+        self._db.execute("SAVEPOINT many")
+        _insert_rows(self._db, rows)
+        if self._db.total_changes - before == len(rows):
+            self._db.execute("RELEASE many")
+            return list(samples)
+        self._db.execute("ROLLBACK TO many")
+        self._db.execute("RELEASE many")
+        return [self._insert_one(s, row, new) for s, row in zip(samples, rows, strict=True)]
+
+    def _insert_one(self, s: Stored, row: tuple[Any, ...], new: dict[Key, int]) -> Stored:
+        before = self._db.total_changes
+        _insert_rows(self._db, [row])
+        if self._db.total_changes > before:
             return s
         g = s.generation
         used = (g.prompt_tokens, g.cached_tokens, g.completion_tokens)
-        self._write_attempt(
-            Attempt(s.key, s.index, "cancelled", "another process wrote the sample first", s.job, *used)
-        )
-        return self.read(s.key, [s.index])[0]
+        lost = Attempt(s.key, s.index, "cancelled", "another process wrote the sample first", s.job, *used)
+        self._attempts([lost], new)
+        query = f"{_SAMPLES} AND idx = ?"
+        return _stored(s.key, self._db.execute(query, (new.get(s.key) or self._number(s.key), s.index)).fetchone())
 
-    def _write_attempt(self, a: Attempt) -> None:
-        row = (*a.key, a.index, a.kind, a.message, a.job, a.prompt_tokens, a.cached_tokens, a.completion_tokens)
-        self._db.execute("INSERT INTO attempts VALUES (?,?,?,?,?,?,?,?,?,?)", row)
+    def _attempts(self, attempts: Sequence[Attempt], new: dict[Key, int]) -> None:
+        rows = [
+            (
+                self._numbered(a.key, new),
+                a.index,
+                a.kind,
+                _sayable(a.message),
+                a.job,
+                a.prompt_tokens,
+                a.cached_tokens,
+                a.completion_tokens,
+            )
+            for a in attempts
+        ]
+        if rows:
+            self._db.executemany(_ATTEMPT, rows)
+
+    def _numbered(self, key: Key, new: dict[Key, int]) -> int:
+        """Return the number of a key, given to it now if it has none; `new` holds those of this transaction."""
+        number = self._numbers.get(key) or new.get(key)
+        if number is None:
+            number = self._number(key)
+            if number is None:
+                insert = "INSERT INTO keys (problem, model, params) VALUES (?, ?, ?)"
+                number = self._db.execute(insert, key).lastrowid
+                assert number is not None
+            new[key] = number
+        return number
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        """One transaction: all of it is on the disk behind the block, or nothing."""
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            yield
+            self._db.execute("COMMIT")
+        except sqlite3.IntegrityError:
+            raise
+        except (sqlite3.Error, OverflowError) as error:
+            raise StoreError(f"store {self.path} cannot be written: {error}; {REMEDY}") from error
+        finally:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def keep_questions(self, questions: Iterable[Question]) -> None:
+        """Keep the texts of problems, for exports; the first text and gold answer of a fingerprint stay."""
+        with self._writing():
+            self._db.executemany("INSERT OR IGNORE INTO problems VALUES (?, ?, ?)", list(questions))
+
+    def questions(self) -> dict[str, Question]:
+        """Return the texts that are kept, by fingerprint; those of imported samples are."""
+        with self._reading():
+            return {row[0]: Question(*row) for row in self._db.execute("SELECT problem, text, gold FROM problems")}
+
+    def samples(self) -> Iterator[Stored]:
+        """Every sample, in the order of keys and indexes."""
+        query = f"SELECT problem, model, params, {', '.join(SAMPLE)} FROM samples JOIN keys USING (key_id)"
+        key = Key("", "", "")
+        with self._reading():
+            for problem, model, params, *row in self._db.execute(f"{query} ORDER BY problem, model, params, idx"):
+                if key != (problem, model, params):
+                    key = Key(problem, model, params)
+                yield _stored(key, row)
+
+    def attempts(self) -> Iterator[Attempt]:
+        """Every attempt, in the order of keys and indexes, and of one index as they were written."""
+        query = f"SELECT problem, model, params, {', '.join(ATTEMPT)} FROM attempts JOIN keys USING (key_id)"
+        with self._reading():
+            for problem, model, params, *row in self._db.execute(
+                f"{query} ORDER BY problem, model, params, idx, attempts.rowid"
+            ):
+                yield Attempt(Key(problem, model, params), *row)
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -229,3 +297,54 @@ class Store:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _row(number: int, s: Stored) -> tuple[Any, ...]:
+    g = s.generation
+    # Field by field: dataclasses.astuple copies deeply, and takes longer than SQLite.
+    return (
+        number,
+        s.index,
+        s.seed,
+        s.problem_id,
+        s.model_name,
+        s.temperature,
+        s.job,
+        g.text,
+        g.finish_reason,
+        g.prompt_tokens,
+        g.cached_tokens,
+        g.completion_tokens,
+        g.reasoning_tokens,
+        g.mean_logprob,
+        g.seconds,
+        g.answer,
+    )
+
+
+def _insert_rows(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
+    try:
+        db.executemany(_INSERT, rows)
+    except UnicodeEncodeError:
+        # Half a surrogate pair, as a model cut off within a sign may give: kept as bytes, and read back as it was.
+        db.executemany(_INSERT, [tuple(map(_bytes_of_surrogates, row)) for row in rows])
+
+
+def _bytes_of_surrogates(value: Any) -> Any:
+    if isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def _sayable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _stored(key: Key, row: Sequence[Any]) -> Stored:
+    index, seed, problem_id, model_name, temperature, job, *made = row
+    if type(made[0]) is bytes or type(made[-1]) is bytes or type(made[1]) is bytes:
+        made = [value.decode("utf-8", "surrogatepass") if type(value) is bytes else value for value in made]
+    return Stored(key, index, seed, problem_id, model_name, temperature, job, Generation(*made))

@@ -11,13 +11,7 @@ import threading
 from pathlib import Path
 
 from escalade.errors import StoreError
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS verdicts (
-    judge TEXT NOT NULL, a TEXT NOT NULL, b TEXT NOT NULL, equal INTEGER NOT NULL, undecided TEXT,
-    PRIMARY KEY (judge, a, b)
-) WITHOUT ROWID
-"""
+from escalade.samples.schema import connect
 
 
 class Verdicts:
@@ -40,9 +34,8 @@ class Verdicts:
         self.path = path
         self._lock = threading.Lock()
         try:
-            self._db = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
+            self._db = connect(path, any_thread=True)
             self._db.execute("PRAGMA synchronous = NORMAL")  # a verdict lost in a crash is asked again
-            self._db.execute(_SCHEMA)
         except sqlite3.Error as error:
             raise StoreError(f"store {path} cannot be opened: {error}; name another file with --store") from error
 
