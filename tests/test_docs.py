@@ -20,7 +20,7 @@ from escalade.cli.app import app
 from escalade.pool import HubSource, PackageSource, Pool, PoolModel, Price, Prompt, UrlSource, load_pool
 from escalade.routes import parse_route
 from escalade.samples.recorded import shipped_recording
-from escalade.samples.store import _SCHEMA
+from escalade.samples.schema import SCHEMA
 
 ROOT = Path(__file__).parents[1]
 PAGES = [page for page in [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))] if page.exists()]
@@ -176,7 +176,7 @@ def test_every_column_is_explained() -> None:
 
 def test_every_column_of_the_store_is_explained() -> None:
     text = page("results.md")
-    for name in re.findall(r"(?:^|, |\(\n)\s*([a-z_]+)(?= (?:TEXT|INTEGER|REAL)|,|\n)", _SCHEMA):
+    for name in re.findall(r"(?:^|, |\(\n)\s*([a-z_]+)(?= (?:TEXT|INTEGER|REAL)|,|\n)", SCHEMA):
         assert f"`{name}`" in text, name
 
 

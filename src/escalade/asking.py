@@ -7,26 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
 from escalade import ledger
 from escalade.answers.kinds import Kind, kind_of
-from escalade.climb import Climb, Task, Wish
+from escalade.climb import Climb, Drawing, Task, Wish
 from escalade.engines.base import Engine, Progress, Request
 from escalade.errors import EngineError, EscaladeError, SettingError
+from escalade.limits import Amount
 from escalade.pool import Pool, PoolModel
 from escalade.problems import Problem
 from escalade.samples.sample import Generation, Sample, read, sample_seed
 from escalade.samples.store import Attempt, Key, Stored
-
-RETRIES = 3
-"""Further tries of a request whose failure is retryable."""
-BACKOFF = 0.1
-"""Seconds before the first of them, on average; each further one waits twice as long."""
-
 
 @dataclass(slots=True)
 class Event:
@@ -36,9 +30,9 @@ class Event:
     stored: Stored | None = None
     attempt: Attempt | None = None
     failure: str | None = None
-    """Why the engine failed for good."""
-    final: bool = True
-    """Whether the request is over; False for a failure that is tried again."""
+    """Why the engine failed."""
+    error: EngineError | None = None
+    """How it failed, where it said so: then trying again may help."""
 
 
 class Asking:
@@ -46,15 +40,19 @@ class Asking:
 
     def __init__(self, pool: Pool, engine_of: Callable[[PoolModel], Engine], seed: int) -> None:
         self._pool, self._engine_of, self._seed = pool, engine_of, seed
-        self._jitter = random.Random(seed)
         self._params: dict[tuple[str, float], str] = {}
         self._fingerprints: dict[str, str] = {}
         self._kinds: dict[str, Kind] = {}
 
-    def room(self, alias: str) -> int:
-        """Return how many requests of a model may be under way; at least one, or nothing would ever end."""
+    def capacity(self, alias: str) -> int:
+        """Return how many requests of a model may be under way."""
         model = self._pool[alias]
-        return max(1, self._engine_of(model).in_flight(model))
+        return self._engine_of(model).in_flight(model)
+
+    async def rest(self, alias: str) -> None:
+        """Tell an engine that a model is not asked for a while."""
+        model = self._pool[alias]
+        await self._engine_of(model).rest(model)
 
     def refuse_unpriced(self, tasks: Iterable[Task]) -> None:
         """Refuse a limit of money for tasks that may use a model without a price."""
@@ -68,74 +66,82 @@ class Asking:
 
     def key(self, climb: Climb, position: int) -> Key:
         """Return the key of a tier's samples."""
-        tier = climb.route.tiers[position]
-        model = self._pool[tier.model]
-        if tier.model not in self._fingerprints:
-            self._fingerprints[tier.model] = self._engine_of(model).fingerprint(model)
-        if (tier.model, tier.temperature) not in self._params:
-            params = params_of(self._pool, model, tier.temperature, self._seed)
-            self._params[tier.model, tier.temperature] = params
-        return Key(climb.fingerprint, self._fingerprints[tier.model], self._params[tier.model, tier.temperature])
+        return self._drawing(climb, position).key
 
     def request(self, climb: Climb, position: int, index: int) -> Request:
         """Return the request for one sample of a tier."""
-        tier, problem = climb.route.tiers[position], climb.task.problem
-        model = self._pool[tier.model]
+        drawing = self._drawing(climb, position)
+        model, temperature = drawing.model, drawing.temperature
+        seed = sample_seed(self._seed, climb.fingerprint, model.name, temperature, index)
         return Request(
-            problem_id=problem.id,
-            messages=self._pool.prompt_of(model).messages(problem.text),
-            model=model,
-            temperature=tier.temperature,
-            max_tokens=self._pool.max_tokens_of(model),
-            index=index,
-            seed=sample_seed(self._seed, climb.fingerprint, model.name, tier.temperature, index),
+            climb.task.problem.id, drawing.messages, model, temperature, drawing.max_tokens, index, seed
         )
 
-    def worst(self, climb: Climb, position: int, index: int) -> Decimal:
-        """Return the most that a request can cost; where money is limited, every model has a price."""
-        request = self.request(climb, position, index)
-        if request.model.price is None:
-            return Decimal(0)
-        bound = self._engine_of(request.model).prompt_bound(request)
-        return ledger.worst(bound, request.max_tokens, request.model.price)
+    def worst(self, climb: Climb, position: int) -> Amount:
+        """Return the most that one request of a tier can use; where money is limited, every model has a price."""
+        drawing = self._drawing(climb, position)
+        if drawing.worst is None:
+            request, price = self.request(climb, position, 0), drawing.model.price
+            usd = Decimal(0)
+            if price is not None:
+                bound = self._engine_of(request.model).prompt_bound(request)
+                usd = ledger.worst(bound, request.max_tokens, price)
+            drawing.worst = Amount(usd, request.max_tokens, 1)
+        return drawing.worst
+
+    def _drawing(self, climb: Climb, position: int) -> Drawing:
+        """What the requests of a tier have in common, made once."""
+        drawing = climb.drawings[position]
+        if drawing is None:
+            tier = climb.route.tiers[position]
+            model = self._pool[tier.model]
+            if tier.model not in self._fingerprints:
+                self._fingerprints[tier.model] = self._engine_of(model).fingerprint(model)
+            if (tier.model, tier.temperature) not in self._params:
+                params = params_of(self._pool, model, tier.temperature, self._seed)
+                self._params[tier.model, tier.temperature] = params
+            key = Key(climb.fingerprint, self._fingerprints[tier.model], self._params[tier.model, tier.temperature])
+            messages = self._pool.prompt_of(model).messages(climb.task.problem.text)
+            drawing = Drawing(key, model, tier.temperature, messages, self._pool.max_tokens_of(model))
+            climb.drawings[position] = drawing
+        return drawing
 
     def start(self, wish: Wish, happened: Callable[[Event], None]) -> None:
-        """Ask an engine for a sample; `happened` is told what comes of it, however it ends."""
-        self.key(wish.climb, wish.tier)  # fails here if at all: in the callback below an error would be lost
-        wish.job = asyncio.get_running_loop().create_task(self._ask(wish, happened))
-        # Not in the task itself: one that is cancelled before its first step never runs.
-        wish.job.add_done_callback(lambda job: happened(self._end_of(wish, job)))
-
-    async def _ask(self, wish: Wish, happened: Callable[[Event], None]) -> Generation:
-        """Ask for one sample, again while that can help."""
+        """Ask an engine for a sample, once; `happened` is told what comes of it, however it ends."""
+        # What can fail for a fault of the row fails here: in the callback below an error would be lost.
         request = self.request(wish.climb, wish.tier, wish.index)
-        engine = self._engine_of(request.model)
-        tries = 0
-        while True:
-            wish.progress = Progress()
-            wish.at_engine = True
-            try:
-                return await engine.sample(request, wish.progress)
-            except EngineError as error:
-                if not error.retryable or tries == RETRIES:
-                    raise
-                happened(Event(wish, attempt=self._attempt(wish, "error", str(error)), final=False))
-            wish.at_engine = False
-            await asyncio.sleep(BACKOFF * 2.0**tries * self._jitter.uniform(0.5, 1.5))
-            tries += 1
+        wish.progress = Progress()
+        wish.at_engine = False
+        wish.job = asyncio.get_running_loop().create_task(self._ask(wish, request))
+        # Not in the task itself: one that is cancelled before its first step never runs.
+        wish.job.add_done_callback(lambda job: happened(self._end_of(wish, request, job)))
 
-    def _end_of(self, wish: Wish, job: asyncio.Task[Generation]) -> Event:
+    async def _ask(self, wish: Wish, request: Request) -> Generation:
+        wish.at_engine = True
+        return await self._engine_of(request.model).sample(request, wish.progress)
+
+    def _end_of(self, wish: Wish, request: Request, job: asyncio.Task[Generation]) -> Event:
         if job.cancelled():
             return Event(wish, attempt=self._attempt(wish, "cancelled", "no longer wanted") if wish.at_engine else None)
         if (error := job.exception()) is not None:
             # An engine may be anybody's: its fault, whatever it is, is this row's and not the run's.
             reason = said(wish, error)
-            return Event(wish, attempt=self._attempt(wish, "error", reason), failure=reason)
-        key, request = self.key(wish.climb, wish.tier), self.request(wish.climb, wish.tier, wish.index)
-        name, temperature = request.model.name, request.temperature
+            known = error if isinstance(error, EngineError) else None
+            attempt = self._attempt(wish, "error", reason if known is None else str(error))
+            return Event(wish, attempt=attempt, failure=reason, error=known)
+        climb = wish.climb
         return Event(
             wish,
-            Stored(key, wish.index, request.seed, request.problem_id, name, temperature, wish.climb.job, job.result()),
+            Stored(
+                self.key(climb, wish.tier),
+                wish.index,
+                request.seed,
+                request.problem_id,
+                request.model.name,
+                request.temperature,
+                climb.job,
+                job.result(),
+            ),
         )
 
     def _attempt(self, wish: Wish, kind: str, message: str) -> Attempt:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 from escalade import ledger
 from escalade.cascade.machine import Machine
@@ -18,11 +17,12 @@ from escalade.cascade.outcome import Outcome
 from escalade.cascade.policy import Policy
 from escalade.engines.base import Progress
 from escalade.errors import InputError, RouteError
-from escalade.pool import Pool
+from escalade.limits import NOTHING, Amount
+from escalade.pool import Pool, PoolModel
 from escalade.problems import Problem
 from escalade.routes import Route, Tier
 from escalade.samples.sample import Generation, Sample
-from escalade.samples.store import Attempt
+from escalade.samples.store import Attempt, Key
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,19 @@ class Answered:
         return max(0, trace.saved - late)
 
 
+@dataclass(slots=True)
+class Drawing:
+    """What all requests of one tier have in common."""
+
+    key: Key
+    model: PoolModel
+    temperature: float
+    messages: Sequence[Mapping[str, str]]
+    max_tokens: int
+    worst: Amount | None = None
+    """The most that one of them can use, once asked for."""
+
+
 @dataclass(slots=True, eq=False)
 class Wish:
     """One sample that a machine wants."""
@@ -107,9 +120,13 @@ class Wish:
     unwanted: bool = False
     job: asyncio.Task[Generation] | None = None
     at_engine: bool = False
-    """False before the first try and between two: then a cancelled request has used nothing."""
+    """False before the first step of a try: then a cancelled request has used nothing."""
     progress: Progress = field(default_factory=Progress)
-    reserved: Decimal = Decimal(0)
+    reserved: Amount = NOTHING
+    sent: int = 0
+    """Its place in the order in which its lane sent requests."""
+    tries: int = 0
+    """Tries that failed for a fault of this request."""
 
 
 @dataclass(slots=True)
@@ -122,9 +139,8 @@ class _Used:
     """Of both: those that had been paid for before, or for another problem of this run."""
     fresh: list[ledger.Usage] = field(default_factory=list)
     """Of both: those that were paid for now, for this problem."""
-
-    def add(self, usage: ledger.Usage, *, fresh: bool) -> None:
-        (self.fresh if fresh else self.before).append(usage)
+    prompt_paid: bool = False
+    """Whether the prompt had been paid for before the first of these."""
 
 
 class Climb:
@@ -140,14 +156,16 @@ class Climb:
         """Fingerprint of route and settings: what it has paid for is charged to it again when it is run again."""
         self.wishes: dict[tuple[int, int], Wish] = {}
         self.running = 0
-        """Requests under way."""
+        """Requests under way, or about to be tried again."""
+        self.drawings: list[Drawing | None] = [None] * len(route.tiers)
+        self.deadline: asyncio.TimerHandle | None = None
+        """Of the problem."""
         self.timer: asyncio.TimerHandle | None = None
+        """Of the tier that was entered last."""
         self.rung = -1
         """The tier that was entered last."""
         self.fresh = 0
         """Samples generated in this run."""
-        self.cost = ledger.Cost()
-        """As last told to the run's counters."""
         self.tally: dict[str, int] = {}
         """How many of the samples that the machine was told of gave each key."""
         self.unheard: deque[tuple[int, Sample, Callable[[], None] | None]] = deque()
@@ -173,17 +191,24 @@ class Climb:
         self._searched.update(self._place(position, i) for i in new)
         return new
 
-    def keep(self, position: int, sample: Sample, *, fresh: bool) -> None:
-        """Enter a sample that was paid for."""
+    def keep(self, position: int, sample: Sample, *, fresh: bool, prompt_paid: bool = False) -> None:
+        """Enter a sample that was paid for; `prompt_paid` says that another climb has paid for its prompt."""
         self.fresh += fresh
         self._drawn[self._place(position, sample.index)] = sample
         self._used[position].samples.append(sample)
-        self._used[position].add(usage_of(sample.generation), fresh=fresh)
+        self._add(position, usage_of(sample.generation), fresh=fresh, prompt_paid=prompt_paid)
 
     def keep_cancelled(self, position: int, usage: ledger.Usage, *, fresh: bool) -> None:
         """Enter what a request used that gave no sample."""
         self._used[position].cancelled.append(usage)
-        self._used[position].add(usage, fresh=fresh)
+        self._add(position, usage, fresh=fresh, prompt_paid=False)
+
+    def _add(self, position: int, usage: ledger.Usage, *, fresh: bool, prompt_paid: bool) -> None:
+        used, tier = self._used[position], self.route.tiers[position]
+        if fresh and not used.fresh:
+            same = (u for t, u in zip(self.route.tiers, self._used, strict=True) if _pool(t) == _pool(tier))
+            used.prompt_paid = prompt_paid or any(u.before for u in same)
+        (used.fresh if fresh else used.before).append(usage)
 
     def uses(self) -> tuple[TierUse, ...]:
         """Return what each tier used; the prompt of shared samples is billed to the first that has one."""
@@ -206,12 +231,12 @@ class Climb:
 
     def _fresh_cost(self) -> ledger.Cost:
         # A prompt that had been paid for before is not paid again.
-        paid = {(t.model, t.temperature) for t, used in zip(self.route.tiers, self._used, strict=True) if used.before}
+        paid = {_pool(tier) for tier, used in zip(self.route.tiers, self._used, strict=True) if used.prompt_paid}
         costs = [self._charge(t, u.fresh, paid) for t, u in zip(self.route.tiers, self._used, strict=True)]
         return ledger.total(cost for tier in costs for cost in tier)
 
     def _charge(self, tier: Tier, usages: Sequence[ledger.Usage], paid: set[tuple[str, float]]) -> list[ledger.Cost]:
-        pool = tier.model, tier.temperature
+        pool = _pool(tier)
         price = self._pool[tier.model].price
         costs = ledger.charge(usages, price, self._pool.billing, prompt_paid=pool in paid)
         if usages:
@@ -221,6 +246,10 @@ class Climb:
     def _place(self, position: int, index: int) -> tuple[str, float, int]:
         tier = self.route.tiers[position]
         return tier.model, tier.temperature, index
+
+
+def _pool(tier: Tier) -> tuple[str, float]:
+    return tier.model, tier.temperature
 
 
 def _job(route: Route, policy: Policy) -> str:

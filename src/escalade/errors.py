@@ -84,11 +84,21 @@ class TableError(InputError):
 class EngineError(EscaladeError):
     """A request failed at an engine.
 
-    `retryable` says whether trying again can help, `retry_after` how many seconds the engine asks to wait before it.
+    `retryable` says whether trying again can help, `overloaded` that the engine has too many requests, `unreachable`
+    that it was not there at all, and `retry_after` how many seconds it asks to wait.
     """
 
-    def __init__(self, message: str, *, retryable: bool = False, retry_after: float | None = None) -> None:
-        self.retryable, self.retry_after = retryable, retry_after
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = False,
+        overloaded: bool = False,
+        unreachable: bool = False,
+        retry_after: float | None = None,
+    ) -> None:
+        self.retryable = retryable or overloaded or unreachable
+        self.overloaded, self.unreachable, self.retry_after = overloaded, unreachable, retry_after
         super().__init__(message)
 
 

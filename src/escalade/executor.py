@@ -7,11 +7,9 @@ it; a sample the store has is never drawn again; a request that is no longer wan
 from __future__ import annotations
 
 import asyncio
-import heapq
+import random
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from decimal import Decimal
-from itertools import count
 
 from escalade import ledger
 from escalade.answers.grader import Grader
@@ -23,24 +21,28 @@ from escalade.climb import Answered, Climb, Task, Wish, usage_of
 from escalade.comparing import Comparing
 from escalade.counters import Counters
 from escalade.engines.base import Engine
-from escalade.limits import Limits, Purse
+from escalade.errors import EngineError
+from escalade.lanes import Lane
+from escalade.limits import Amount, Limits, Purse, Refusal
 from escalade.pool import Pool, PoolModel
 from escalade.routes import executed
 from escalade.samples.sample import Sample
-from escalade.samples.store import Store
+from escalade.samples.store import Key, Store
+from escalade.turns import Turns
 
-ACTIVE = 256
-"""Problems climbing at once: enough to fill every engine, few enough to keep memory flat."""
-AHEAD = 64
-"""Requests that wait for an engine before further problems begin."""
+ACTIVE = 4096
+"""Problems climbing at once beyond those whose requests fill the engines: a bound on memory where an upper tier is
+slow. Models that take turns on one device have none, as all their problems wait for each other."""
+TRIES = 3
+"""Further tries of a request whose failure is retryable; what fails because its engine fails at everything, or has too
+many requests, is not counted."""
+BACKOFF = 0.1
+"""Seconds before the first of them, on average; each further one waits twice as long."""
+_BATCH = 64
+"""Problems begun, and requests sent, before the loop looks at what has come."""
 
-
-_Entry = tuple[int, int, int, Wish]
-"""A wish that waits, behind its index, the order of its problem and a ticket.
-
-The first samples of all problems go before the second of any: often they settle a ballot, and the later ones need
-not be sent at all.
-"""
+Happening = Event | Callable[[], None]
+"""What came of a request, or what a timer or thread wants done."""
 
 
 class Executor:
@@ -72,19 +74,29 @@ class Executor:
         self.limits = limits or Limits()
         self.counters = Counters()
         self._asking = Asking(pool, engine_of, seed)
-        self._purse = Purse(self.limits)
+        self._purse = Purse(self.limits) if self.limits.amounts else None
         self._over: tuple[Status, str] | None = None
         self._stopping = False
         self._on_answer = on_answer
-        self._waiting: dict[str, list[_Entry]] = {alias: [] for alias in pool.aliases}
-        self._running: dict[str, set[Wish]] = {alias: set() for alias in pool.aliases}
-        self._asked: dict[Hashable, list[_Entry]] = {}
+        self._jitter = random.Random(seed)
+        self._lanes: dict[str, Lane] = {}
+        self._upcoming: dict[str, deque[tuple[int, Task]]] = {}
+        """Problems not begun, by the model of their first tier."""
+        self._turns = Turns(pool)
+        self._asked: dict[Hashable, list[Wish]] = {}
         """The samples being asked for, each with further wishes for the same one: they wait for what comes of it."""
-        self._events: asyncio.Queue[Event | Callable[[], None]] = asyncio.Queue()
-        """What came of requests, and what timers want done."""
-        self._comparing = Comparing(grader or Grader(), self._asking.kind, self._events.put_nowait, self._go_on)
+        self._twins: set[str] = set()
+        """Texts that several tasks have: their climbs share samples."""
+        self._payers: dict[Key, int] = {}
+        """Of these: which climb paid for the prompt."""
+        self._happened: list[Happening] = []
+        self._waker: asyncio.Future[None] | None = None
+        self._alarms: dict[str, asyncio.TimerHandle] = {}
+        """By model: when an engine that is left alone is to be asked again."""
+        self._busy = 0
+        """Things under way beside requests and comparisons: models put to rest, retries."""
+        self._comparing = Comparing(grader or Grader(), self._asking.kind, self._happen, self._go_on)
         self._climbs: set[Climb] = set()
-        self._ticket = count()
         self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
         self._accuracies = {m.alias: m.accuracy for m in pool.models if m.accuracy is not None}
         self._costs = pool.relative_costs()
@@ -98,45 +110,88 @@ class Executor:
         Raises:
             SettingError: a limit of money where a model has no price; nothing has been drawn then.
         """
-        upcoming = deque(enumerate(tasks))
+        numbered = list(enumerate(tasks))
         if self.limits.money:
-            self._asking.refuse_unpriced(task for _, task in upcoming)
-        self.counters.problems = len(upcoming)
+            self._asking.refuse_unpriced(task for _, task in numbered)
+        self.counters.problems = len(numbered)
+        self._open_lanes(numbered)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
-            while upcoming or self._climbs or self._comparing.under_way:
-                while upcoming and len(self._climbs) < ACTIVE and self._queued() < AHEAD:
-                    self._begin(*upcoming.popleft())
-                    if self._queued() >= AHEAD:
-                        self._pump()
+            while True:
+                self._begin_some()
                 self._pump()
-                if self._comparing.under_way or any(self._running.values()):
-                    self._take([await self._events.get()])
-                else:
+                if self._happened:
+                    await asyncio.sleep(0)  # whatever comes of it, engines and Ctrl-C get their turn
+                elif self._waits:
+                    self._waker = asyncio.get_running_loop().create_future()
+                    await self._waker
+                elif self._climbs or any(self._upcoming.values()):
                     # The store or a limit has met all wishes: there is room for more problems, and for Ctrl-C.
                     await asyncio.sleep(0)
-                    self._take([])
+                else:
+                    break
+                self._take()
         except BaseException:
             await self._abandon()
             raise
         finally:
-            for handle in (timer, *(climb.timer for climb in self._climbs)):
+            handles = [timer, *self._alarms.values()]
+            for handle in (*handles, *(h for climb in self._climbs for h in (climb.timer, climb.deadline))):
                 if handle is not None:
                     handle.cancel()
             self._comparing.close()
 
     def tokens_now(self) -> int:
         """Completion tokens of this run, those of requests under way included."""
-        under_way = sum(w.progress.completion_tokens for wishes in self._running.values() for w in wishes)
+        under_way = sum(w.progress.completion_tokens for lane in self._lanes.values() for w in lane.running)
         return self.counters.tokens + under_way
+
+    @property
+    def _waits(self) -> bool:
+        """Whether something will happen by itself."""
+        under_way = self._busy or self._comparing.under_way or self._alarms
+        return bool(under_way) or any(lane.running for lane in self._lanes.values())
+
+    def _open_lanes(self, numbered: Sequence[tuple[int, Task]]) -> None:
+        used = {tier.model for _, task in numbered if task.route is not None for tier in task.route.tiers}
+        now = asyncio.get_running_loop().time
+        for alias in self.pool.aliases:
+            if alias in used:
+                self._lanes[alias] = Lane(alias, self._asking.capacity(alias), now)
+                self._upcoming[alias] = deque()
+        seen: set[str] = set()
+        for order, task in numbered:
+            if self.store is not None:
+                (self._twins if task.problem.text in seen else seen).add(task.problem.text)
+            if task.route is None:
+                outcome = Outcome(Status.ERROR, None, None, None, (), (str(task.error),))
+                self._comparing.grade(Answered(task.problem, None, None, outcome, ()), self._report)
+            else:
+                self._upcoming[task.route.tiers[0].model].append((order, task))
+
+    def _happen(self, what: Happening) -> None:
+        self._happened.append(what)
+        if self._waker is not None and not self._waker.done():
+            self._waker.set_result(None)
 
     # -- one problem ------------------------------------------------------------------------------------------
 
+    def _begin_some(self) -> None:
+        """Begin problems where an engine would else run out of them."""
+        left = _BATCH
+        for alias, upcoming in self._upcoming.items():
+            lane = self._lanes[alias]
+            while upcoming and left and self._may_begin(lane):
+                self._begin(*upcoming.popleft())
+                left -= 1
+
+    def _may_begin(self, lane: Lane) -> bool:
+        if not self._turns.has(lane.alias) or not (lane.wants_climbs or lane.given_up):
+            return False
+        return self._turns.shared or len(self._climbs) < ACTIVE + sum(lane.capacity for lane in self._lanes.values())
+
     def _begin(self, order: int, task: Task) -> None:
-        if task.route is None:
-            outcome = Outcome(Status.ERROR, None, None, None, (), (str(task.error),))
-            self._comparing.grade(Answered(task.problem, None, None, outcome, ()), self._report)
-            return
+        assert task.route is not None
         ran = executed(task.route, self.pool)
         machine = Machine(
             ran.route,
@@ -149,10 +204,17 @@ class Executor:
         )
         climb = Climb(order, task, ran.route, machine, self.pool)
         self._climbs.add(climb)
+        limit = self.limits.problem_seconds
+        climb.deadline = self._later(limit, lambda: self._end(climb, Status.DEADLINE, f"out of its {limit:g} s"))
         self._apply(climb, machine.start())
         if self._over is not None:
             self._apply(climb, machine.end(*self._over))
         self._settle(climb)
+
+    def _end(self, climb: Climb, status: Status, reason: str) -> None:
+        if climb in self._climbs:
+            self._apply(climb, climb.machine.end(status, reason))
+            self._settle(climb)
 
     def _apply(self, climb: Climb, actions: Sequence[Action]) -> None:
         """Carry out a machine's wishes: take from the store what it has, queue the rest, cancel what is settled."""
@@ -180,7 +242,7 @@ class Executor:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
                 climb.wishes[draw.tier, index] = wish
-                self._queue((index, climb.order, next(self._ticket), wish))
+                self._lane(wish).queue(wish)
         return [have[index] for index in sorted(have)]
 
     def _go_on(self, climb: Climb, actions: Sequence[Action]) -> None:
@@ -233,28 +295,30 @@ class Executor:
         """Have the main loop do something later; an error raised in the timer itself would be lost."""
         if seconds is None:
             return None
-        return asyncio.get_running_loop().call_later(seconds, self._events.put_nowait, action)
+        return asyncio.get_running_loop().call_later(seconds, self._happen, action)
 
     def _settle(self, climb: Climb) -> None:
         """Bring the books up to date; report the problem once it has an outcome and no request under way."""
         if climb not in self._climbs:
             return
-        uses = climb.uses()
-        cost = ledger.total(use.cost for use in uses)
-        self.counters.cost += cost - climb.cost
-        climb.cost = cost
-        for position, use in enumerate(uses):
-            spent = use.cost.known
-            if use.cost.unknown and self.limits.money:  # then it counts as the most it can be
-                spent += use.cost.unknown * self._asking.worst(climb, position, 0)
-            self._purse.settle(climb, position, spent, climb.samples)
+        if self._purse is not None:
+            for position, use in enumerate(climb.uses()):
+                usd = use.cost.known
+                if use.cost.unknown and self.limits.money:  # then it counts as the most it can be
+                    usd += use.cost.unknown * self._asking.worst(climb, position).usd
+                tokens = sum(usage.completion or 0 for usage in use.usages)
+                self._purse.settle(climb, position, Amount(usd, tokens, len(use.samples)))
         if climb.machine.outcome is None or climb.running:
             return
-        self._purse.forget(climb)
+        if self._purse is not None:
+            self._purse.forget(climb)
         self._climbs.discard(climb)
-        if climb.timer is not None:
-            climb.timer.cancel()
-        self._comparing.grade(climb.answered(), self._report)
+        for handle in (climb.timer, climb.deadline):
+            if handle is not None:
+                handle.cancel()
+        answered = climb.answered()
+        self.counters.cost += answered.cost
+        self._comparing.grade(answered, self._report)
 
     def _report(self, answered: Answered) -> None:
         self.counters.done += 1
@@ -263,75 +327,119 @@ class Executor:
 
     # -- requests ---------------------------------------------------------------------------------------------
 
-    def _queue(self, entry: _Entry) -> None:
-        wish = entry[3]
-        heapq.heappush(self._waiting[wish.climb.route.tiers[wish.tier].model], entry)
-
-    def _queued(self) -> int:
-        return sum(map(len, self._waiting.values()))
+    def _lane(self, wish: Wish) -> Lane:
+        return self._lanes[wish.climb.route.tiers[wish.tier].model]
 
     def _pump(self) -> None:
-        """Send what the engines have room for: first samples first, in the order of the problems."""
-        for alias in self.pool.aliases:
-            waiting, running = self._waiting[alias], self._running[alias]
-            held: list[_Entry] = []
-            while waiting and len(running) < self._asking.room(alias):
-                entry = heapq.heappop(waiting)
-                if not self._send(entry, running):
-                    held.append(entry)
-            for entry in held:
-                heapq.heappush(waiting, entry)
-            self.counters.waiting[alias] = len(waiting)
-            self.counters.running[alias] = len(running)
+        """Send what the engines have room for."""
+        for alias, lane in self._lanes.items():
+            if lane.given_up is not None:
+                for wish in lane.clear():
+                    self._give_up(wish, lane.given_up)
+            elif self._turns.has(alias):
+                held: list[Wish] = []
+                for _ in range(lane.room):
+                    wish = self._send_next(lane, held)
+                    if wish is None:
+                        break
+                for wish in reversed(held):
+                    lane.put_back(wish)
+                if lane.waiting and alias not in self._alarms and (seconds := lane.opens_in) is not None:
+                    self._alarms[alias] = asyncio.get_running_loop().call_later(seconds, self._happen, self._open(alias))
+            self.counters.waiting[alias] = lane.waiting
+            self.counters.running[alias] = len(lane.running)
+        self._turn()
 
-    def _send(self, entry: _Entry, running: set[Wish]) -> bool:
-        """Send a request if its sample is still wanted and nobody has it; False where it must wait for money."""
-        wish = entry[3]
+    def _open(self, alias: str) -> Callable[[], None]:
+        def opened() -> None:
+            del self._alarms[alias]
+
+        return opened
+
+    def _turn(self) -> None:
+        """Let the next model have a shared device, once the one that has it is done."""
+        if not self._turns.shared or self._busy or self._comparing.under_way:
+            return
+        idle = {alias for alias, lane in self._lanes.items() if lane.idle and not self._upcoming[alias]}
+        for done in self._turns.pass_on(self._lanes.keys() - idle):
+            self._busy += 1
+            resting = asyncio.get_running_loop().create_task(self._asking.rest(done))
+            resting.add_done_callback(lambda task: self._happen(self._rested(task)))
+
+    def _rested(self, task: asyncio.Task[None]) -> Callable[[], None]:
+        def rested() -> None:
+            self._busy -= 1
+            task.result()
+
+        return rested
+
+    def _send_next(self, lane: Lane, held: list[Wish]) -> Wish | None:
+        """Send the next request that is wanted and that nobody has asked for; hold what must wait for others."""
+        while (wish := lane.take()) is not None:
+            refusal = self._send(wish, lane)
+            if refusal is None:
+                if wish in lane.running:
+                    return wish
+            else:
+                held.append(wish)
+                if refusal.whole_run:
+                    return None
+        return None
+
+    def _send(self, wish: Wish, lane: Lane) -> Refusal | None:
+        """Send a request if its sample is still wanted and nobody has it; return why it must wait where it must."""
         climb, machine = wish.climb, wish.climb.machine
         if wish.unwanted or machine.outcome is not None:
-            return True
+            lane.drop(wish)
+            return None
         place = self._place(wish)
         if place in self._asked:
-            self._asked[place].append(entry)
-            return True
-        if have := self._have(climb, wish.tier, [wish.index]):
+            self._asked[place].append(wish)
+            lane.drop(wish)
+            return None
+        if self.store is not None and (have := self._have(climb, wish.tier, [wish.index])):
+            lane.drop(wish)
             climb.wishes.pop((wish.tier, wish.index), None)
             sample, paid = have[wish.index]
             actions = self._hear(climb, wish.tier, sample, paid=paid)
         else:
             try:
-                wish.reserved = self._asking.worst(climb, wish.tier, wish.index) if self.limits.money else Decimal(0)
-            except Exception as error:  # the row's error, as a failed request is
-                refusal, actions = None, machine.fail(said(wish, error))
-            else:
-                refusal, actions = self._purse.reserve(climb, wish.tier, wish.reserved), []
+                refusal = self._reserve(wish)
                 if refusal is None:
+                    self._asking.start(wish, self._happen)
                     self._asked[place] = []
-                    running.add(wish)
+                    lane.begun(wish)
                     climb.running += 1
-                    self._asking.start(wish, self._events.put_nowait)
-            if refusal is not None:
+                    return None
+            except Exception as error:  # the row's error, as a failed request is
+                actions = machine.fail(said(wish, error))
+            else:
                 if refusal.waits:
-                    return False
+                    return refusal
                 actions = machine.end(Status.BUDGET, refusal.reason)
+            lane.drop(wish)
         self._apply(climb, actions)
         self._settle(climb)
-        return True
+        return None
 
-    def _take(self, happened: list[Event | Callable[[], None]]) -> None:
+    def _reserve(self, wish: Wish) -> Refusal | None:
+        if self._purse is None:
+            return None
+        wish.reserved = self._asking.worst(wish.climb, wish.tier)
+        return self._purse.reserve(wish.climb, wish.tier, wish.reserved)
+
+    def _take(self) -> None:
         """Make what happened durable, all of it in one go; then enter it in the books, then tell the machines."""
-        while not self._events.empty():
-            happened.append(self._events.get_nowait())
+        happened, self._happened = self._happened, []
         events = [event for event in happened if isinstance(event, Event)]
         lost = self._write(events)
-        over = [event for event in events if event.final]
-        for event in over:
+        for event in events:
             self._enter_books(event)
         for wish, usage in lost:
             wish.climb.keep_cancelled(wish.tier, usage, fresh=True)
-        for event in over:
+        for event in events:
             self._tell(event)
-        for climb in {event.wish.climb: None for event in over}:
+        for climb in {event.wish.climb: None for event in events}:
             self._settle(climb)
         for action in happened:
             if not isinstance(action, Event):
@@ -339,9 +447,9 @@ class Executor:
 
     def _write(self, events: Sequence[Event]) -> list[tuple[Wish, ledger.Usage]]:
         """Write events to the store; return what was paid for samples that another process wrote first."""
-        samples = [(event, event.stored) for event in events if event.stored is not None]
         if self.store is None or not events:
             return []
+        samples = [(event, event.stored) for event in events if event.stored is not None]
         kept = self.store.write([s for _, s in samples], [e.attempt for e in events if e.attempt is not None])
         lost: list[tuple[Wish, ledger.Usage]] = []
         for (event, mine), theirs in zip(samples, kept, strict=True):
@@ -353,42 +461,91 @@ class Executor:
     def _enter_books(self, event: Event) -> None:
         """Enter what a request that is over used."""
         wish = event.wish
-        climb = wish.climb
-        self._running[climb.route.tiers[wish.tier].model].discard(wish)
+        climb, lane = wish.climb, self._lane(wish)
+        lane.over(wish)
         climb.running -= 1
-        self._purse.release(climb, wish.tier, wish.reserved)
-        for entry in self._asked.pop(self._place(wish)):
-            self._queue(entry)
-        if climb.wishes.get((wish.tier, wish.index)) is wish:
-            del climb.wishes[wish.tier, wish.index]
+        if self._purse is not None:
+            self._purse.release(climb, wish.tier, wish.reserved)
+        for other in self._asked.pop(self._place(wish)):
+            self._lane(other).queue(other)
         if event.stored is not None:
-            climb.keep(wish.tier, self._asking.read(event.stored, climb.task.problem), fresh=True)
+            lane.succeeded()
+            climb.wishes.pop((wish.tier, wish.index), None)
+            sample = self._asking.read(event.stored, climb.task.problem)
+            climb.keep(wish.tier, sample, fresh=True, prompt_paid=self._prompt_paid(wish, event.stored.key))
             self.counters.fresh += 1
             self.counters.tokens += event.stored.generation.completion_tokens or 0
         elif event.attempt is not None and event.attempt.kind == "cancelled":
             climb.keep_cancelled(wish.tier, usage_of(event.attempt), fresh=True)
             self.counters.tokens += event.attempt.completion_tokens or 0
 
+    def _prompt_paid(self, wish: Wish, key: Key) -> bool:
+        """Whether another climb of this run has paid for the prompt of these samples."""
+        if wish.climb.task.problem.text not in self._twins:
+            return False
+        payer = self._payers.setdefault(key, wish.climb.order)
+        return payer != wish.climb.order
+
     def _tell(self, event: Event) -> None:
-        """Tell the machine of a sample, or that one it wants will not come."""
+        """Tell the machine of a sample, or see to one that has not come."""
         wish = event.wish
         climb = wish.climb
         if event.stored is not None:
             sample = climb.drawn(wish.tier, wish.index)
             assert sample is not None
             self._apply(climb, self._comparing.hear(climb, wish.tier, sample))
-        elif not wish.unwanted and not self._stopping:
-            self._apply(climb, climb.machine.fail(event.failure or said(wish, "the engine cancelled the request")))
+            return
+        lane = self._lane(wish)
+        own = event.error is None or self._blamed(lane, wish, event.error)
+        if wish.unwanted or self._stopping or climb.machine.outcome is not None:
+            return
+        if event.error is not None and event.error.retryable and lane.given_up is None and not (own and wish.tries == TRIES):
+            self._try_again(lane, wish, event.error.retry_after or 0.0, own=own)
+            return
+        reason = event.failure or said(wish, "the engine cancelled the request")
+        self._give_up(wish, reason if lane.given_up is None else f"{lane.given_up}; {reason}")
+
+    def _blamed(self, lane: Lane, wish: Wish, error: EngineError) -> bool:
+        """Judge the engine by a failure; return whether it is the fault of this request, as far as can be told."""
+        if error.overloaded:
+            lane.turned_away(wish, error.retry_after)
+            return False
+        return not error.retryable or not lane.failed(wish.climb, unreachable=error.unreachable)
+
+    def _try_again(self, lane: Lane, wish: Wish, seconds: float, *, own: bool) -> None:
+        if own:
+            seconds = max(seconds, BACKOFF * 2.0**wish.tries)
+            wish.tries += 1
+        wish.climb.running += 1
+        lane.retrying += 1
+        self._busy += 1
+
+        def again() -> None:
+            wish.climb.running -= 1
+            lane.retrying -= 1
+            self._busy -= 1
+            lane.queue(wish)
+            self._settle(wish.climb)
+
+        self._later(seconds * self._jitter.uniform(0.5, 1.5), again)
+
+    def _give_up(self, wish: Wish, reason: str) -> None:
+        climb = wish.climb
+        climb.wishes.pop((wish.tier, wish.index), None)
+        if climb in self._climbs and not wish.unwanted:
+            self._apply(climb, climb.machine.fail(reason))
+            self._settle(climb)
 
     async def _abandon(self) -> None:
         """Stop what is under way and record what it used."""
         self._stopping = True
-        jobs = [wish.job for wishes in self._running.values() for wish in wishes if wish.job is not None]
+        jobs = [wish.job for lane in self._lanes.values() for wish in lane.running if wish.job is not None]
         for job in jobs:
             job.cancel()
         if jobs:
             await asyncio.wait(jobs)
-        self._take([])
+        self._happened = [event for event in self._happened if isinstance(event, Event)]
+        self._take()
 
     def _unwant(self, wish: Wish | None) -> None:
         if wish is None:

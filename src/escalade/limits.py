@@ -1,6 +1,6 @@
-"""Limits of a run, and the purse that keeps them: money is reserved before it is spent.
+"""Limits of a run, and the purse that keeps them: what a request may use is reserved before it is sent.
 
-A request is sent only when the most it can cost fits beside all that is spent and reserved; so no number of
+A request is sent only when the most it can use fits beside all that is used and reserved; so no number of
 requests in flight can overrun a limit.
 """
 
@@ -16,7 +16,9 @@ from escalade.errors import SettingError
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a run may use; None is no limit. What the store already has counts as used.
+    """What a run, a problem, and one tier of one problem may use; None is no limit.
+
+    Tokens are those generated. What the store already has counts as used.
 
     Raises:
         SettingError: a limit below 0.
@@ -25,11 +27,16 @@ class Limits:
     run_usd: Decimal | None = None
     problem_usd: Decimal | None = None
     tier_usd: Decimal | None = None
-    """Of one tier of one problem."""
+    run_tokens: int | None = None
+    problem_tokens: int | None = None
+    tier_tokens: int | None = None
+    run_samples: int | None = None
     problem_samples: int | None = None
+    tier_samples: int | None = None
+    run_seconds: float | None = None
+    problem_seconds: float | None = None
     tier_seconds: float | None = None
     """A tier that takes longer escalates."""
-    run_seconds: float | None = None
 
     def __post_init__(self) -> None:
         for name in self.__slots__:
@@ -43,74 +50,105 @@ class Limits:
         """Whether any of them is one of money."""
         return any(limit is not None for limit in (self.run_usd, self.problem_usd, self.tier_usd))
 
+    @property
+    def amounts(self) -> bool:
+        """Whether any of them is one of money, tokens or samples."""
+        tokens = (self.run_tokens, self.problem_tokens, self.tier_tokens)
+        samples = (self.run_samples, self.problem_samples, self.tier_samples)
+        return self.money or any(limit is not None for limit in (*tokens, *samples))
+
+
+class Amount(NamedTuple):
+    """What a request uses, or may use at most."""
+
+    usd: Decimal
+    tokens: int
+    samples: int
+
+
+NOTHING = Amount(Decimal(0), 0, 0)
+_UNITS = ("USD", "tokens", "samples")
+
 
 class Refusal(NamedTuple):
     """Why a request may not be sent, and whether it may be once others have ended."""
 
     reason: str
     waits: bool
+    whole_run: bool
+    """Whether the limit is one of the run: then no other problem may send it either."""
 
 
 class _Account:
-    __slots__ = ("in_flight", "reserved", "spent")
+    __slots__ = ("in_flight", "reserved", "used")
 
     def __init__(self) -> None:
-        self.spent = Decimal(0)
-        self.reserved = Decimal(0)
+        self.used = NOTHING
+        self.reserved = NOTHING
         self.in_flight = 0
 
 
 class Purse:
-    """Money and samples used and reserved: by the run, by each problem, by each of its tiers."""
+    """What is used and reserved: by the run, by each problem, by each of its tiers."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+        self._limits = (
+            ("run", (limits.run_usd, limits.run_tokens, limits.run_samples)),
+            ("problem", (limits.problem_usd, limits.problem_tokens, limits.problem_samples)),
+            ("tier", (limits.tier_usd, limits.tier_tokens, limits.tier_samples)),
+        )
         self._run = _Account()
         self._problems: dict[object, _Account] = defaultdict(_Account)
-        self._tiers: dict[tuple[object, int], _Account] = defaultdict(_Account)
-        self._samples: dict[object, int] = defaultdict(int)
+        self._tiers: dict[object, dict[int, _Account]] = defaultdict(lambda: defaultdict(_Account))
 
-    def reserve(self, problem: object, tier: int, amount: Decimal) -> Refusal | None:
-        """Reserve money and one sample for a request; return why not where that would overrun a limit."""
+    def reserve(self, problem: object, tier: int, amount: Amount) -> Refusal | None:
+        """Reserve what a request may use; return why not where that would overrun a limit."""
         accounts = self._accounts(problem, tier)
-        limits = (self.limits.run_usd, self.limits.problem_usd, self.limits.tier_usd)
-        for name, account, limit in zip(("run", "problem", "tier"), accounts, limits, strict=True):
-            if limit is not None and account.spent + account.reserved + amount > limit:
-                reason = (
-                    f"the limit of {limit} USD for the {name} is reached: {account.spent.normalize():f} spent, "
-                    f"and the next request may cost {amount.normalize():f}"
-                )
-                return Refusal(reason, waits=account.in_flight > 0)
-        most = self.limits.problem_samples
-        if most is not None and self._samples[problem] + self._problems[problem].in_flight >= most:
-            reason = f"the limit of {most} samples for the problem is reached"
-            return Refusal(reason, waits=self._problems[problem].in_flight > 0)
+        for (name, limits), account in zip(self._limits, accounts, strict=True):
+            for unit, limit, used, reserved, more in zip(
+                _UNITS, limits, account.used, account.reserved, amount, strict=True
+            ):
+                if limit is not None and used + reserved + more > limit:
+                    reason = (
+                        f"the limit of {limit} {unit} for the {name} is reached: {_written(used)} used, "
+                        f"and the next request may take {_written(more)}"
+                    )
+                    return Refusal(reason, waits=account.in_flight > 0, whole_run=name == "run")
         for account in accounts:
-            account.reserved += amount
+            account.reserved = _sum(account.reserved, amount)
             account.in_flight += 1
         return None
 
-    def release(self, problem: object, tier: int, amount: Decimal) -> None:
+    def release(self, problem: object, tier: int, amount: Amount) -> None:
         """Give back what was reserved for a request that has ended."""
         for account in self._accounts(problem, tier):
-            account.reserved -= amount
+            account.reserved = _difference(account.reserved, amount)
             account.in_flight -= 1
 
-    def settle(self, problem: object, tier: int, spent: Decimal, samples: int) -> None:
-        """Set what a tier has spent so far, and how many samples the problem has."""
+    def settle(self, problem: object, tier: int, used: Amount) -> None:
+        """Set what a tier has used so far."""
         run, whole, own = self._accounts(problem, tier)
-        more = spent - own.spent
-        own.spent = spent
-        whole.spent += more
-        run.spent += more
-        self._samples[problem] = samples
+        more = _difference(used, own.used)
+        own.used = used
+        whole.used = _sum(whole.used, more)
+        run.used = _sum(run.used, more)
 
     def forget(self, problem: object) -> None:
-        """Drop the accounts of a problem that is done; what it spent stays with the run."""
+        """Drop the accounts of a problem that is done; what it used stays with the run."""
         self._problems.pop(problem, None)
-        self._samples.pop(problem, None)
-        for key in [key for key in self._tiers if key[0] is problem]:
-            del self._tiers[key]
+        self._tiers.pop(problem, None)
 
     def _accounts(self, problem: object, tier: int) -> tuple[_Account, _Account, _Account]:
-        return self._run, self._problems[problem], self._tiers[problem, tier]
+        return self._run, self._problems[problem], self._tiers[problem][tier]
+
+
+def _sum(a: Amount, b: Amount) -> Amount:
+    return Amount(a.usd + b.usd, a.tokens + b.tokens, a.samples + b.samples)
+
+
+def _difference(a: Amount, b: Amount) -> Amount:
+    return Amount(a.usd - b.usd, a.tokens - b.tokens, a.samples - b.samples)
+
+
+def _written(value: Decimal | int) -> str:
+    return f"{value.normalize():f}" if isinstance(value, Decimal) else str(value)

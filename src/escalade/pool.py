@@ -10,8 +10,8 @@ import hashlib
 import json
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
-from decimal import Decimal
+from collections.abc import Mapping
+from datetime import UTC, date, datetime
 from functools import cache, lru_cache
 from importlib import resources
 from pathlib import Path
@@ -31,7 +31,10 @@ from pydantic import (
 
 from escalade.answers.custom import anchored
 from escalade.answers.kinds import DEFAULT, kind_of
+from escalade.complaints import complaints
 from escalade.errors import AnswerKindError, PoolError, nearest
+from escalade.prices import DatedPrice, dated, day_of, in_force, ordered, with_price_file
+from escalade.prices import Price as Price
 
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 """What an alias may look like in a routing string."""
@@ -44,26 +47,6 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Price(_Config):
-    """What a model charges, in USD per million tokens. 0 is a price; a model without one has unknown cost."""
-
-    input: Decimal = Field(ge=0)
-    cached: Decimal | None = Field(default=None, ge=0)
-    """Prompt tokens served from the cache; the input price where not stated."""
-    output: Decimal = Field(ge=0)
-
-    @field_validator("input", "cached", "output", mode="before")
-    @classmethod
-    def _exact(cls, value: object) -> object:
-        # TOML floats arrive as binary; their shortest decimal form is what the person wrote.
-        return str(value) if isinstance(value, float) else value
-
-    @property
-    def cached_input(self) -> Decimal:
-        """The price of a cached prompt token, in USD per million."""
-        return self.input if self.cached is None else self.cached
 
 
 class Prompt(_Config):
@@ -165,6 +148,8 @@ class PoolModel(_Config):
     size: Count | None = None
     """Size of the weights in bytes."""
     price: Price | None = None
+    prices: tuple[DatedPrice, ...] = ()
+    """Prices with their dates; a pool puts the one in force into `price`, and none is left here."""
     cost: float | None = Field(default=None, gt=0, allow_inf_nan=False, strict=True)
     """Relative cost of one sample, for strategies that weigh models against each other."""
     greedy_only: StrictBool = False
@@ -176,6 +161,8 @@ class PoolModel(_Config):
     max_tokens: Count | None = None
     top_p: Fraction01 | None = None
     top_k: Count | None = None
+    gpu: str | None = None
+    """Name of its device, where it shares one: models of one device take turns, each loaded once."""
 
     @field_validator("alias")
     @classmethod
@@ -193,6 +180,17 @@ class PoolModel(_Config):
             raise ValueError(f"{value!r} would be read as a vote, is empty or has spaces around it")
         return value
 
+    @field_validator("prices")
+    @classmethod
+    def _ordered(cls, value: tuple[DatedPrice, ...]) -> tuple[DatedPrice, ...]:
+        return ordered(value)
+
+    @model_validator(mode="after")
+    def _one_price(self) -> Self:
+        if self.price is not None and self.prices:
+            raise ValueError("price and prices are both given: give one of them")
+        return self
+
 
 class Pool(_Config):
     """The models a run may use, and what they have in common.
@@ -209,7 +207,10 @@ class Pool(_Config):
     models: tuple[PoolModel, ...] = Field(min_length=1)
     route: str | None = None
     """The route of a run that names none."""
+    prices: Path | None = None
+    """A file of dated prices, see `escalade.prices`; `load_pool` reads it, and none is left here."""
     prices_as_of: str | None = None
+    """The day whose prices are taken where they are dated; without it, the day the pool is read."""
     billing: Literal["once", "cached", "each"] = "once"
     """How the prompt of k samples is charged."""
     prompt: PromptOf = "plain"
@@ -226,8 +227,15 @@ class Pool(_Config):
         except AnswerKindError as error:
             raise ValueError(str(error)) from error
 
+    @field_validator("prices_as_of", mode="before")
+    @classmethod
+    def _as_text(cls, value: object) -> object:
+        return value.isoformat() if isinstance(value, date) else value
+
     @model_validator(mode="after")
     def _whole(self) -> Self:
+        if self.prices is not None:
+            raise ValueError(f"prices = {str(self.prices)!r} is read from pool files only: use load_pool")
         seen: dict[str, str] = {}
         for model in self.models:
             for word in {model.alias, model.name}:
@@ -236,7 +244,21 @@ class Pool(_Config):
                 seen[word] = model.alias
         for model in self.models:
             self.prompt_of(model)
+        if any(model.prices for model in self.models):
+            self._take_prices()
         return self
+
+    def _take_prices(self) -> None:
+        """Put the prices in force where the undated ones are; nobody has seen the pool yet, frozen as it is."""
+        day = datetime.now(UTC).date() if self.prices_as_of is None else day_of(self.prices_as_of)
+        models = tuple(
+            model.model_copy(update={"price": in_force(model.alias, model.prices, day), "prices": ()})
+            if model.prices
+            else model
+            for model in self.models
+        )
+        self.__dict__.update(models=models, prices_as_of=day.isoformat())
+        self.__pydantic_fields_set__.add("prices_as_of")
 
     def __getitem__(self, word: str) -> PoolModel:
         """Return the model with this alias or full name; KeyError where there is none."""
@@ -295,15 +317,17 @@ def shipped_prompts() -> Mapping[str, Prompt]:
     return {name: Prompt.model_validate(body) for name, body in tomllib.loads(text).items()}
 
 
-def load_pool(source: str | Path) -> Pool:
+def load_pool(source: str | Path, *, as_of: date | None = None) -> Pool:
     """Return the shipped pool of this name, or the pool that a TOML file describes.
+
+    Of dated prices those of the day `as_of` are taken, else of the file's `prices_as_of`, else of today in UTC.
 
     Raises:
         PoolError: no such pool or file, a TOML error, an unknown or wrong key (each named with its place).
     """
     text = str(source)
     if text in shipped_pools():
-        return _shipped(text)
+        return _shipped(text, as_of)
     path = Path(source)
     if path.suffix != ".toml" and not path.exists():
         names = ", ".join(shipped_pools())
@@ -318,7 +342,7 @@ def load_pool(source: str | Path) -> Pool:
         ) from error
     except ValueError as error:
         raise PoolError(f"pool file {text!r} cannot be read: {error}") from error
-    return _parse(body, text, default_name=path.stem, folder=path.parent)
+    return _parse(body, text, default_name=path.stem, folder=path.parent, as_of=as_of)
 
 
 def body_byte(error: UnicodeDecodeError) -> str:
@@ -327,12 +351,12 @@ def body_byte(error: UnicodeDecodeError) -> str:
 
 
 @cache
-def _shipped(name: str) -> Pool:
+def _shipped(name: str, as_of: date | None) -> Pool:
     text = (resources.files("escalade") / "data" / "pools" / f"{name}.toml").read_text(encoding="utf-8")
-    return _parse(text, f"shipped pool {name}", default_name=name, folder=None)
+    return _parse(text, f"shipped pool {name}", default_name=name, folder=None, as_of=as_of)
 
 
-def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> Pool:
+def _parse(text: str, place: str, *, default_name: str, folder: Path | None, as_of: date | None) -> Pool:
     try:
         body = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
@@ -340,10 +364,14 @@ def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> 
     body.setdefault("name", default_name)
     if folder is not None and isinstance(kind := body.get("answer_kind"), str):
         body["answer_kind"] = anchored(kind, folder)
+    if folder is not None and isinstance(body.get("prices"), str):
+        body = with_price_file(body, folder)
+    if as_of is not None and dated(body):
+        body["prices_as_of"] = as_of.isoformat()
     try:
         pool = Pool.model_validate(body)
     except ValidationError as error:
-        raise PoolError(f"{place}: " + "; ".join(_complaints(error, body))) from error
+        raise PoolError(f"{place}: " + "; ".join(complaints(error, body, _KEYS_OF, Pool))) from error
     if folder is None:
         return pool
     # Files are meant beside the pool file, wherever the command is called from.
@@ -351,42 +379,11 @@ def _parse(text: str, place: str, *, default_name: str, folder: Path | None) -> 
     return pool.model_copy(update={"models": models})
 
 
-def _complaints(error: ValidationError, body: Mapping[str, Any]) -> Iterator[str]:
-    """Say of each offence where it is, what is there and what was expected."""
-    items = error.errors()
-    for item in items:
-        where = item["loc"]
-        if where == ("models",) and item["type"] == "too_short":
-            if len(items) == 1:  # else there are models, but refused ones, and why is said
-                yield "models: there are none; give at least one [[models]]"
-            continue
-        place = ".".join(str(part) for part in where if not str(part).startswith("<")) or "file"
-        models = body.get("models")
-        if where[:1] == ("models",) and len(where) > 1 and isinstance(models, list):
-            entry = models[int(where[1])]
-            if isinstance(entry, dict) and "alias" in entry:
-                place += f" (alias {entry['alias']!r})"
-        if item["type"] == "extra_forbidden":
-            known = _KEYS_OF.get(next((str(p) for p in reversed(where[:-1]) if p in _KEYS_OF), ""), Pool).model_fields
-            there = f" (it is {item['input']!r}); " if _is_short(item["input"]) else "; "
-            yield f"{place}: unknown key{there}known are {', '.join(known)}{nearest(str(where[-1]), known)}"
-        elif item["type"] == "missing":
-            yield f"{place}: missing; it must be given"
-        else:
-            text = item["msg"].removeprefix("Value error, ")
-            for python, toml in (("tuple", "list"), ("dictionary", "table")):
-                text = text.replace(f"valid {python}", f"valid {toml}")
-            yield f"{place}: {text}" + (f" (it is {item['input']!r})" if _is_short(item["input"]) else "")
-
-
 _KEYS_OF: Mapping[str, type[BaseModel]] = {
     "models": PoolModel,
     "price": Price,
+    "prices": DatedPrice,
     "prompt": Prompt,
     "prompts": Prompt,
     **_SOURCES,
 }
-
-
-def _is_short(value: object) -> bool:
-    return isinstance(value, str | int | float | bool)

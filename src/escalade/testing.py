@@ -98,6 +98,9 @@ class ScriptedEngine:
         finally:
             self._now -= 1
 
+    async def rest(self, model: PoolModel) -> None:
+        """A script holds nothing."""
+
     async def close(self) -> None:
         """Nothing to give back."""
 

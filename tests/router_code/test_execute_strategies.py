@@ -465,6 +465,9 @@ def test_an_engine_given_open_stays_open() -> None:
     closed: list[bool] = []
 
     class Own(ScriptedEngine):
+        async def rest(self, model: Any) -> None:
+            pass
+
         async def close(self) -> None:
             closed.append(True)
 

@@ -78,6 +78,9 @@ class Engine(Protocol):
             EngineError: the request failed; `retryable` says whether trying again can help.
         """
 
+    async def rest(self, model: PoolModel) -> None:
+        """A model is not asked for a while, as another needs its device: give back what can be had again."""
+
     async def close(self) -> None:
         """Give back what the engine holds."""
 

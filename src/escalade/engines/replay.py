@@ -66,6 +66,9 @@ class Engine:
         """Return the sample that this seed puts at the request's index."""
         return self._lookup(request)
 
+    async def rest(self, model: PoolModel) -> None:
+        """Records hold nothing."""
+
     async def close(self) -> None:
         """Nothing to give back."""
 

@@ -145,6 +145,10 @@ class Extracting:
         # An empty answer is one that abstains; None would have the text read by our own rules.
         return replace(generation, answer="" if found is None else str(found))
 
+    async def rest(self, model: PoolModel) -> None:
+        """As the engine does."""
+        await self._engine.rest(model)
+
     async def close(self) -> None:
         """Close the engine."""
         await self._engine.close()

@@ -24,7 +24,8 @@ from escalade.errors import TableError
 from escalade.pool import Pool
 from escalade.samples.sample import Generation
 
-_POOL_KEY = b"escalade.pool"
+POOL_KEY = b"escalade.pool"
+"""Under which a Parquet file carries its pool, as JSON."""
 _NEEDED = ("problem_id", "model")
 _USED = ("temperature", *(field.name for field in fields(Generation)))
 
@@ -115,8 +116,8 @@ def _read(path: Path, changed: int, size: int) -> Recording:
         else:
             arrow = pq.read_table(path)
             metadata = arrow.schema.metadata or {}
-            if _POOL_KEY in metadata:
-                pool = Pool.model_validate_json(metadata[_POOL_KEY])
+            if POOL_KEY in metadata:
+                pool = Pool.model_validate_json(metadata[POOL_KEY])
             table = arrow.to_pandas()
     except (OSError, ValueError) as error:
         raise TableError(f"recording {path} cannot be read as a table: {error}") from error
@@ -136,7 +137,7 @@ def _read(path: Path, changed: int, size: int) -> Recording:
 def write_recording(samples: pd.DataFrame, pool: Pool, path: Path) -> None:
     """Write recorded samples as Parquet, with the pool they were recorded with."""
     arrow = pa.Table.from_pandas(samples, preserve_index=False)
-    metadata = {**(arrow.schema.metadata or {}), _POOL_KEY: pool.model_dump_json(exclude_defaults=True).encode()}
+    metadata = {**(arrow.schema.metadata or {}), POOL_KEY: pool.model_dump_json(exclude_defaults=True).encode()}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     pq.write_table(arrow.replace_schema_metadata(metadata), partial, compression="zstd")

@@ -110,7 +110,8 @@ def _prepare(db: sqlite3.Connection, path: Path | None) -> None:
 
 
 def _count(db: sqlite3.Connection) -> int:
-    return int(db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0])
+    # Files in which only verdicts were kept have no version; they become stores.
+    return int(db.execute("SELECT count(*) FROM sqlite_master WHERE tbl_name != 'verdicts'").fetchone()[0])
 
 
 def _version(db: sqlite3.Connection) -> int:

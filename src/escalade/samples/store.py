@@ -20,6 +20,8 @@ from escalade.errors import StoreError
 from escalade.samples.sample import Generation
 from escalade.samples.schema import ATTEMPT, REMEDY, SAMPLE, connect
 
+LOST_RACE = "another process wrote the sample first"
+"""The message of an attempt that keeps the tokens of a sample for which another one was kept."""
 _REMEMBERED = 50_000
 """Keys whose numbers are kept in memory."""
 _INSERT = (
@@ -101,22 +103,6 @@ class Store:
     def read(self, key: Key, indexes: Sequence[int]) -> list[Stored]:
         """Return those of the samples that are there, by index."""
         return [_stored(key, row) for row in self._select(_SAMPLES, key, indexes, "ORDER BY idx")]
-
-    def read_many(self, wanted: Mapping[Key, Sequence[int]]) -> dict[Key, list[Stored]]:
-        """Return, of each key, those of the samples that are there, by index: as `read`, in one question to the file.
-
-        Keys without any such sample are left out.
-        """
-        with self._reading():
-            keys = {number: key for key in wanted if (number := self._number(key)) is not None}
-            where = "key_id IN (SELECT value FROM json_each(?)) ORDER BY key_id, idx"
-            query = f"SELECT key_id, {', '.join(SAMPLE)} FROM samples WHERE {where}"
-            asked = {number: set(wanted[key]) for number, key in keys.items()}
-            found: dict[Key, list[Stored]] = {}
-            for number, *row in self._db.execute(query, (json.dumps(list(keys)),)):
-                if row[0] in asked[number]:
-                    found.setdefault(keys[number], []).append(_stored(keys[number], row))
-            return found
 
     def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
         """Return the cancelled requests of these indexes: paid for, though they gave no sample."""
@@ -204,7 +190,7 @@ class Store:
             return s
         g = s.generation
         used = (g.prompt_tokens, g.cached_tokens, g.completion_tokens)
-        lost = Attempt(s.key, s.index, "cancelled", "another process wrote the sample first", s.job, *used)
+        lost = Attempt(s.key, s.index, "cancelled", LOST_RACE, s.job, *used)
         self._attempts([lost], new)
         query = f"{_SAMPLES} AND idx = ?"
         return _stored(s.key, self._db.execute(query, (new.get(s.key) or self._number(s.key), s.index)).fetchone())
@@ -263,24 +249,27 @@ class Store:
         with self._reading():
             return {row[0]: Question(*row) for row in self._db.execute("SELECT problem, text, gold FROM problems")}
 
-    def samples(self) -> Iterator[Stored]:
-        """Every sample, in the order of keys and indexes."""
-        query = f"SELECT problem, model, params, {', '.join(SAMPLE)} FROM samples JOIN keys USING (key_id)"
-        key = Key("", "", "")
-        with self._reading():
-            for problem, model, params, *row in self._db.execute(f"{query} ORDER BY problem, model, params, idx"):
-                if key != (problem, model, params):
-                    key = Key(problem, model, params)
-                yield _stored(key, row)
+    def samples(self, key: Key | None = None) -> Iterator[Stored]:
+        """Every sample, or every one of a key, in the order of keys and indexes."""
+        last = Key("", "", "")  # one object for all samples of a key
+        for problem, model, params, *row in self._every("samples", SAMPLE, key, "idx"):
+            if (last.problem, last.model, last.params) != (problem, model, params):
+                last = Key(problem, model, params)
+            yield _stored(last, row)
 
-    def attempts(self) -> Iterator[Attempt]:
-        """Every attempt, in the order of keys and indexes, and of one index as they were written."""
-        query = f"SELECT problem, model, params, {', '.join(ATTEMPT)} FROM attempts JOIN keys USING (key_id)"
+    def attempts(self, key: Key | None = None) -> Iterator[Attempt]:
+        """Every attempt, or every one of a key, in the order of keys and indexes, then as they were written."""
+        for problem, model, params, *row in self._every("attempts", ATTEMPT, key, "idx, attempts.rowid"):
+            yield Attempt(Key(problem, model, params), *row)
+
+    def _every(self, table: str, columns: Sequence[str], key: Key | None, order: str) -> Iterator[Any]:
+        where = "" if key is None else "WHERE problem = ? AND model = ? AND params = ?"
+        query = (
+            f"SELECT problem, model, params, {', '.join(columns)} FROM keys JOIN {table} USING (key_id) {where} "
+            f"ORDER BY problem, model, params, {order}"
+        )
         with self._reading():
-            for problem, model, params, *row in self._db.execute(
-                f"{query} ORDER BY problem, model, params, idx, attempts.rowid"
-            ):
-                yield Attempt(Key(problem, model, params), *row)
+            yield from self._db.execute(query, () if key is None else key)
 
     def __len__(self) -> int:
         """Number of samples."""

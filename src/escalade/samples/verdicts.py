@@ -8,10 +8,25 @@ from __future__ import annotations
 
 import sqlite3
 import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from escalade.errors import StoreError
 from escalade.samples.schema import connect
+
+
+class Verdict(NamedTuple):
+    """Whether a judge found two answers equal."""
+
+    judge: str
+    """Kind of answer, versions, settings."""
+    a: str
+    b: str
+    equal: bool
+    undecided: str | None
+    """Why, where it was."""
 
 
 class Verdicts:
@@ -49,11 +64,35 @@ class Verdicts:
         """Keep a verdict; the first one stays."""
         self._execute("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?)", judge, a, b, int(equal), undecided)
 
+    def every(self) -> list[Verdict]:
+        """Return all verdicts there are, whoever gave them."""
+        with self._guarded():
+            query = "SELECT judge, a, b, equal, undecided FROM verdicts ORDER BY judge, a, b"
+            return [Verdict(j, a, b, bool(equal), why) for j, a, b, equal, why in self._db.execute(query)]
+
+    def keep(self, verdicts: Iterable[Verdict]) -> int:
+        """Keep many verdicts at once, the first of each pair stays; return how many are new."""
+        with self._guarded():
+            before = self._db.total_changes
+            self._db.execute("BEGIN IMMEDIATE")
+            try:
+                self._db.executemany("INSERT OR IGNORE INTO verdicts VALUES (?, ?, ?, ?, ?)", verdicts)
+                self._db.execute("COMMIT")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+            return self._db.total_changes - before
+
     def _execute(self, statement: str, *values: object) -> tuple[int, str | None] | None:
+        with self._guarded():
+            row: tuple[int, str | None] | None = self._db.execute(statement, values).fetchone()
+            return row
+
+    @contextmanager
+    def _guarded(self) -> Iterator[None]:
         try:
             with self._lock:
-                row: tuple[int, str | None] | None = self._db.execute(statement, values).fetchone()
-                return row
+                yield
         except sqlite3.Error as error:
             raise StoreError(f"store {self.path}: verdicts cannot be kept: {error}") from error
 

@@ -116,7 +116,7 @@ class Client:
             except EngineError as error:
                 raise self._error(str(error), retryable=error.retryable) from None
             except (httpx2.HTTPError, httpx2.StreamError, OSError) as error:
-                raise self._error(f"cannot be reached: {type(error).__name__}", retryable=True) from None
+                raise self._error(f"cannot be reached: {type(error).__name__}", unreachable=True) from None
             except (ValueError, RecursionError) as error:
                 raise self._error(f"sent what is no JSON ({type(error).__name__})", retryable=True) from None
 
@@ -188,23 +188,28 @@ class Client:
             remedy = "; it redirects, which is not followed: give the address it redirects to as base_url"
         retryable = can_help(status, code)
         wait = retry_after(error.response.headers) if retryable else None
-        return self._error(f"answered with status {status}: {said}{remedy}", retryable=retryable, retry_after=wait)
+        overloaded = retryable and (status == 429 or wait is not None)
+        what = f"answered with status {status}: {said}{remedy}"
+        return self._error(what, retryable=retryable, overloaded=overloaded, retry_after=wait)
 
     def _lost(self, error: openai.APIError) -> EngineError:
         """What a failure without a status means: no connection, a lost one, or an error within a stream."""
         if isinstance(error, openai.APITimeoutError):
             seconds = self._options.connect_timeout
-            return self._error(f"took no connection in {seconds:g} s: is it running, and is the address right?", True)
+            what = f"took no connection in {seconds:g} s: is it running, and is the address right?"
+            return self._error(what, unreachable=True)
         if isinstance(error, openai.APIConnectionError):
             cause = error.__cause__
             if isinstance(cause, httpx2.ConnectError):
                 why = self._quoted(str(cause))
-                return self._error(f"cannot be reached ({why}): is it running, and is the address right?", True)
-            return self._error(f"broke the connection ({type(cause).__name__})", True)
+                what = f"cannot be reached ({why}): is it running, and is the address right?"
+                return self._error(what, unreachable=True)
+            return self._error(f"broke the connection ({type(cause).__name__})", retryable=True)
         said = said_in(error.body if error.body is not None else error.message)
         text = said.text or error.message
         status = said.code if type(said.code) is int and 400 <= said.code < 600 else 500
-        return self._error(f"failed in the middle of its answer: {self._quoted(text)}", can_help(status, said.code))
+        what = f"failed in the middle of its answer: {self._quoted(text)}"
+        return self._error(what, retryable=can_help(status, said.code))
 
     async def _known(self) -> str:
         """Say which models a server has that knows not this one; it is asked once."""
@@ -231,9 +236,8 @@ class Client:
         """A server's words: it may repeat the key, or whatever it likes."""
         return shortened(self._access.clean(text)) or "nothing more"
 
-    def _error(self, what: str, retryable: bool = False, retry_after: float | None = None) -> EngineError:
-        message = f"server {self._address.shown} {what}"
-        return EngineError(self._access.clean(message), retryable=retryable, retry_after=retry_after)
+    def _error(self, what: str, **how: Any) -> EngineError:
+        return EngineError(self._access.clean(f"server {self._address.shown} {what}"), **how)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -62,6 +62,9 @@ class Engine:
             self._clients[alias] = Client(request.model, self._options_of(request.model))
         return await self._clients[alias].generate(request, progress)
 
+    async def rest(self, model: PoolModel) -> None:
+        """The server is somebody else's."""
+
     async def close(self) -> None:
         """Close all connections."""
         while self._clients:

@@ -1,0 +1,198 @@
+"""Lanes: what waits for each model, what is under way there, and how much may be.
+
+A lane adapts: an engine that turns requests away for their number gets fewer at once, and more again while it keeps
+up (additive up, multiplicative down); one that fails again and again is left alone for a while, then tried with a
+single request, and given up where that does not help. Lanes of models that share a device take turns.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from escalade.climb import Climb, Wish
+
+FAULTS = 5
+"""Failures in a row, with no success between, after which an engine is left alone."""
+PAUSE, LONGEST_PAUSE = 0.5, 15.0
+"""Seconds for which it is: at first, and at most."""
+PATIENCE = 60.0
+"""Seconds without a success after which an engine that is asked again and again is given up for the run."""
+AHEAD = 2
+"""Problems beyond the requests an engine takes at once: so it never waits for the next one."""
+
+
+class Lane:
+    """The queue of one model.
+
+    Climbs with the fewest requests under way here go first, then those with the fewest samples still to ask, then
+    those that came first: so nobody starves, a ballot is drawn sample by sample where there are problems enough to
+    keep the engine full, and begun ballots are finished before further ones are begun.
+
+    Args:
+        alias: of the model.
+        capacity: how many requests the engine takes at once.
+        now: the clock, in seconds.
+    """
+
+    def __init__(self, alias: str, capacity: int, now: Callable[[], float]) -> None:
+        self.alias, self.capacity, self._now = alias, max(1, capacity), now
+        self.running: set[Wish] = set()
+        self.waiting = 0
+        self.retrying = 0
+        """Requests that wait to be tried again."""
+        self.given_up: str | None = None
+        """Why the engine is asked nothing more."""
+        self._queues: dict[Climb, deque[Wish]] = {}
+        self._under_way: dict[Climb, int] = {}
+        self._present: dict[Climb, int] = {}
+        self._order: list[tuple[int, int, int, int, Climb]] = []
+        """A heap of places; one that is out of date is passed over, as its climb has a newer one."""
+        self._tickets = 0
+        self._sent = 0
+        self._allowed = float(self.capacity)
+        self._cut_at = 0
+        self._faults = 0
+        self._faulty: set[Climb] = set()
+        """Whose requests have failed since one succeeded."""
+        self._pause = PAUSE
+        self._closed_until = -math.inf
+        self._troubled_since: float | None = None
+        self._unreachable = False
+
+    @property
+    def room(self) -> int:
+        """How many further requests may be sent now."""
+        if self.given_up is None and (self._faults or self._closed_until > -math.inf):
+            if self._now() < self._closed_until:
+                return 0
+            if self._down:
+                return 1 - len(self.running)
+        return int(self._allowed) - len(self.running)
+
+    @property
+    def wants_climbs(self) -> bool:
+        """Whether further problems should begin here, so that each request under way is of another problem."""
+        return len(self._present) < int(self._allowed) + AHEAD
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits and nothing is under way."""
+        return not (self.waiting or self.running or self.retrying)
+
+    @property
+    def opens_in(self) -> float | None:
+        """Seconds until the engine is asked again; None where it may be asked now."""
+        left = self._closed_until - self._now()
+        return left if left > 0 else None
+
+    def queue(self, wish: Wish) -> None:
+        """Have a wish wait."""
+        self._present[wish.climb] = self._present.get(wish.climb, 0) + 1
+        self._queues.setdefault(wish.climb, deque()).append(wish)
+        self.waiting += 1
+        self._place(wish.climb)
+
+    def take(self) -> Wish | None:
+        """Return the wish that is next, or None; it is then sent, dropped or put back."""
+        while self._order:
+            under_way, left, _, _, climb = heapq.heappop(self._order)
+            queue = self._queues.get(climb)
+            if queue is None or left != len(queue) or under_way != self._under_way.get(climb, 0):
+                continue
+            wish = queue.popleft()
+            self.waiting -= 1
+            if queue:
+                self._place(climb)
+            else:
+                del self._queues[climb]
+            return wish
+        return None
+
+    def put_back(self, wish: Wish) -> None:
+        """Have a wish that was taken wait again, before the others of its climb."""
+        self._queues.setdefault(wish.climb, deque()).appendleft(wish)
+        self.waiting += 1
+        self._place(wish.climb)
+
+    def drop(self, wish: Wish) -> None:
+        """A wish that was taken needs no request."""
+        self._leave(wish.climb)
+
+    def begun(self, wish: Wish) -> None:
+        """A request was sent."""
+        self._sent += 1
+        wish.sent = self._sent
+        self.running.add(wish)
+        self._under_way[wish.climb] = self._under_way.get(wish.climb, 0) + 1
+        self._place(wish.climb)
+
+    def over(self, wish: Wish) -> None:
+        """A request has ended."""
+        self.running.discard(wish)
+        left = self._under_way.pop(wish.climb) - 1
+        if left:
+            self._under_way[wish.climb] = left
+        self._leave(wish.climb)
+        self._place(wish.climb)
+
+    def clear(self) -> Iterator[Wish]:
+        """Give up and return all that wait."""
+        while (wish := self.take()) is not None:
+            self.drop(wish)
+            yield wish
+
+    def succeeded(self) -> None:
+        """The engine answered a request; after a round of successes it may have one more at once."""
+        if self._troubled_since is not None:
+            self._faults, self._pause, self._closed_until, self._troubled_since = 0, PAUSE, -math.inf, None
+            self._faulty.clear()
+        if self._allowed < self.capacity:
+            self._allowed = min(self.capacity, self._allowed + 1 / self._allowed)
+
+    def turned_away(self, wish: Wish, retry_after: float | None) -> None:
+        """The engine has too many requests: it gets half as many, and is left alone as long as it asks.
+
+        What had been sent before it last got fewer says nothing new.
+        """
+        if wish.sent > self._cut_at:
+            self._cut_at = self._sent
+            self._allowed = max(1.0, self._allowed / 2)
+        self._trouble(retry_after or 0.0)
+        if retry_after:
+            self._closed_until = max(self._closed_until, self._now() + retry_after)
+
+    def failed(self, climb: Climb, *, unreachable: bool) -> bool:
+        """The engine failed at a request; return whether it fails at every one, and not only at those of this climb."""
+        self._faults += 1
+        self._faulty.add(climb)
+        self._unreachable = unreachable
+        if self._down and self._now() >= self._closed_until:
+            self._closed_until = self._now() + self._pause
+            self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._trouble(0.0)
+        return self._down
+
+    @property
+    def _down(self) -> bool:
+        return self._faults >= FAULTS and (self._unreachable or len(self._faulty) > 1)
+
+    def _trouble(self, asked: float) -> None:
+        if self._troubled_since is None:
+            self._troubled_since = self._now()
+        if self._now() - self._troubled_since > PATIENCE + asked:
+            self.given_up = f"{self.alias}: no request has succeeded for {PATIENCE:g} s"
+
+    def _place(self, climb: Climb) -> None:
+        queue = self._queues.get(climb)
+        if queue:
+            self._tickets += 1
+            place = (self._under_way.get(climb, 0), len(queue), climb.order, self._tickets, climb)
+            heapq.heappush(self._order, place)
+
+    def _leave(self, climb: Climb) -> None:
+        left = self._present.pop(climb) - 1
+        if left:
+            self._present[climb] = left
