@@ -1,6 +1,7 @@
 # make run    the embedded cascade on the problems that ship with escalade; ARGS are those of `escalade run`
 # make test   lint, types, tests, the published commands, an end-to-end run of the smallest real model
 # make bench  all benchmarks
+# make test-vllm   the engines vllm and transformers, with vLLM's CPU build in an environment of its own (4 GB); not in CI
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,7 +9,7 @@ ARGS ?= --limit 12
 # A fallen-behind pip would only say so; the locks decide what is installed.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --progress-bar off
 
-.PHONY: run test bench lock clean
+.PHONY: run test test-vllm bench lock clean
 
 run: $(VENV)/.run
 	$(BIN)/escalade models pull
@@ -23,6 +24,11 @@ test: $(VENV)/.dev
 	$(BIN)/python router_code/test_cascade_parser_standalone.py
 	$(BIN)/python -m benchmarks
 
+# Libraries of this size warn of much that is not ours.
+test-vllm: $(VENV)-vllm/.ready
+	$(VENV)-vllm/bin/python -m pytest -W default tests/engines/test_vllm.py tests/engines/test_transformers.py
+	$(VENV)-vllm/bin/python -m pytest -W default tests/engines/test_conformance.py -k "vllm or transformers"
+
 bench: $(VENV)/.dev
 	@for name in $$($(BIN)/python -m benchmarks --names); do $(BIN)/python -m benchmarks $$name || exit 1; done
 
@@ -36,6 +42,13 @@ $(VENV)/.dev: $(VENV)/.run requirements-dev.lock
 	$(PIP) -r requirements-dev.lock
 	@touch $@
 
+# Without dependencies: vLLM's CPU build asks for libraries of pictures and sound that it does not need here.
+$(VENV)-vllm/.ready: pyproject.toml requirements-vllm.lock
+	$(PYTHON) -m venv $(VENV)-vllm
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-vllm/bin/python -m pip install --progress-bar off --no-deps -r requirements-vllm.lock
+	PIP_DISABLE_PIP_VERSION_CHECK=1 $(VENV)-vllm/bin/python -m pip install --progress-bar off --no-deps --editable .
+	@touch $@
+
 # The newest versions within the bounds of pyproject.toml, from an environment of their own.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
@@ -46,4 +59,4 @@ lock:
 	rm -rf $(VENV)-lock
 
 clean:
-	rm -rf $(VENV) $(VENV)-lock .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(VENV)-lock $(VENV)-vllm .pytest_cache .mypy_cache .ruff_cache

@@ -1,12 +1,13 @@
-from decimal import Decimal
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from escalade.ledger import Cost, Usage, charge, total, worst
-from escalade.pool import Price
+from escalade.ledger import Billing, Cost, Seconds, Usage, charge, seconds, stamp, total, worst
+from escalade.pool import Price, load_pool
+from escalade.testing import pool_of
 
 PRICE = Price(input="0.20", cached="0.10", output="0.30")  # type: ignore[arg-type] # as TOML gives it
 BILLINGS = ("once", "cached", "each")
@@ -104,6 +105,96 @@ def test_money_is_exact(usages: list[Usage], price: Price, billing: str) -> None
     assert Fraction(total(costs).known) == sum(expected)
     assert total(costs) - total(costs) == Cost()
     assert total(reversed(costs)) == total(costs)
+
+
+wide = st.builds(
+    Price,
+    input=st.decimals(0, 10**9, places=12) | st.decimals(0, 1, places=30) | st.just(Decimal("1E+3")),
+    cached=st.none() | st.decimals(0, 1000, places=12),
+    output=st.decimals(0, 1000, places=12) | st.just(Decimal("10")),
+)
+unsure = st.none() | counts
+
+
+@st.composite
+def any_usages(draw: st.DrawFn) -> list[Usage]:
+    rows = draw(st.lists(st.tuples(unsure, unsure, unsure), max_size=8))
+    return [
+        Usage(prompt, completion, cached if prompt is None or cached is None else min(cached, prompt))
+        for prompt, completion, cached in rows
+    ]
+
+
+def by_decimals(usages: list[Usage], price: Price, billing: Billing, *, prompt_paid: bool) -> list[Cost]:
+    """The same in plain decimals, part by part."""
+    payer = next((position for position, usage in enumerate(usages) if usage.prompt is not None), 0)
+    out: list[Cost] = []
+    with localcontext(prec=100):
+        for position, usage in enumerate(usages):
+            cached = usage.cached or 0
+            parts = [(usage.completion, price.output)]
+            if billing == "each":
+                rest = None if usage.prompt is None else usage.prompt - cached
+                parts += [(rest, price.input), (cached, price.cached_input)]
+            elif position == payer and not prompt_paid:
+                parts.append((usage.prompt, price.input))
+            elif billing == "cached":
+                parts.append((usage.prompt, price.cached_input))
+            paid = [(tokens, each) for tokens, each in parts if each]
+            if any(tokens is None for tokens, _ in paid):
+                out.append(Cost(unknown=1))
+            else:
+                known = sum((tokens * each for tokens, each in paid if tokens is not None), Decimal(0))
+                out.append(Cost((known / 1_000_000).normalize() + 0))
+    return out
+
+
+@given(any_usages(), wide, st.sampled_from(BILLINGS), st.booleans())
+def test_units_give_what_decimals_give_to_the_last_digit(
+    usages: list[Usage], price: Price, billing: Billing, paid: bool
+) -> None:
+    costs = charge(usages, price, billing, prompt_paid=paid)
+    expected = by_decimals(usages, price, billing, prompt_paid=paid)
+    assert [(str(cost.known), cost.unknown) for cost in costs] == [(str(c.known), c.unknown) for c in expected]
+
+
+def test_equal_prices_written_otherwise_cost_the_same() -> None:
+    one, other = (Price(input=text, output=text) for text in ("0.5", "0.500000000000000"))  # type: ignore[arg-type]
+    usages = [Usage(3, 7)]
+    assert str(charge(usages, one, "once")) == str(charge(usages, other, "once"))
+
+
+def test_an_engine_cannot_have_cached_more_than_the_prompt() -> None:
+    dear = Price(input=1, cached=0, output=0)  # type: ignore[arg-type]
+    assert charge([Usage(10, 0, 25)], dear, "each") == [Cost()]
+
+
+def test_large_sums_stay_exact() -> None:
+    one, small = Cost(Decimal(10) ** 12), Cost(Decimal("1E-18"))
+    assert Fraction((one + small).known) == 10**12 + Fraction(1, 10**18) == Fraction(total([one, small]).known)
+    assert one + small - one == small and str(one + small) == "1000000000000.000000000000000001 USD"
+
+
+@given(st.lists(st.tuples(st.sampled_from("SML"), st.none() | st.floats(0, 1e6)), max_size=20))
+def test_seconds_sum_per_group_in_any_order_and_unknown_ones_are_counted(spent: list[tuple[str, float | None]]) -> None:
+    found = seconds(spent)
+    assert found == seconds(reversed(spent)) and set(found) == {group for group, _ in spent}
+    for group, sums in found.items():
+        values = [value for name, value in spent if name == group]
+        assert sums.unknown == values.count(None)
+        assert (sums.whole is None) == (None in values)
+        assert sums.known == pytest.approx(sum(value for value in values if value is not None))
+    assert Seconds().whole == 0
+
+
+def test_a_stamp_says_billing_and_each_price_exactly() -> None:
+    said = stamp(load_pool("qwen2.5-math"))
+    assert (said["billing"], said["prices_as_of"]) == ("once", "2025-01-04")
+    assert said["prices"]["72B"] == {"from": None, "input": "0.9", "cached": "0.45", "output": "0.9"}
+    assert stamp(pool_of("S", "L", prices=[None, "1E-7"]))["prices"] == {
+        "S": None,
+        "L": {"from": None, "input": "0.0000001", "cached": "0.0000001", "output": "0.0000001"},
+    }
 
 
 @given(usage_of_one_prompt(), prices, st.sampled_from(BILLINGS))

@@ -12,7 +12,7 @@ SOURCE = Path(escalade.__file__).parent
 ROOMS = [
     ["errors"],
     ["answers"],
-    ["pool"],
+    ["complaints", "prices", "pool"],
     ["routes"],
     ["samples"],
     ["problems", "scores"],
@@ -25,7 +25,7 @@ ROOMS = [
     ["job"],
     ["summary", "dryrun"],
     ["results"],
-    ["running", "regrading"],
+    ["running", "regrading", "receipts", "repricing"],
     ["record", "published", "testing"],
     ["cli"],
 ]

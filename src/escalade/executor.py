@@ -7,9 +7,12 @@ it; a sample the store has is never drawn again; a request that is no longer wan
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 from escalade import ledger
 from escalade.answers.grader import Grader
@@ -45,6 +48,20 @@ Happening = Event | Callable[[], None]
 """What came of a request, or what a timer or thread wants done."""
 
 
+@contextmanager
+def fewer_collections() -> Iterator[None]:
+    """Have the garbage collector look less often: a run holds tens of thousands of objects and leaves few cycles.
+
+    Looking at all of them over and over costs a third of the executor's time.
+    """
+    before = gc.get_threshold()
+    gc.set_threshold(max(before[0], 100_000), max(before[1], 50), max(before[2], 100))
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 class Executor:
     """Runs tasks on engines.
 
@@ -56,6 +73,8 @@ class Executor:
         seed: of the run.
         on_answer: called with every problem as it is done.
         grader: says which answers are equal.
+        on_event: told, by name and facts, what happens: begun, sent, sample, failed, cancelled, outcome, turned_away,
+            left_alone, given_up, turn.
     """
 
     def __init__(
@@ -69,6 +88,7 @@ class Executor:
         seed: int = 0,
         on_answer: Callable[[Answered], None] | None = None,
         grader: Grader | None = None,
+        on_event: Callable[[str, Mapping[str, Any]], None] | None = None,
     ) -> None:
         self.pool, self.store, self.policy, self.seed = pool, store, policy, seed
         self.limits = limits or Limits()
@@ -77,7 +97,7 @@ class Executor:
         self._purse = Purse(self.limits) if self.limits.amounts else None
         self._over: tuple[Status, str] | None = None
         self._stopping = False
-        self._on_answer = on_answer
+        self._on_answer, self._on_event = on_answer, on_event
         self._jitter = random.Random(seed)
         self._lanes: dict[str, Lane] = {}
         self._upcoming: dict[str, deque[tuple[int, Task]]] = {}
@@ -110,7 +130,10 @@ class Executor:
         Raises:
             SettingError: a limit of money where a model has no price; nothing has been drawn then.
         """
-        numbered = list(enumerate(tasks))
+        with fewer_collections():
+            await self._run(list(enumerate(tasks)))
+
+    async def _run(self, numbered: Sequence[tuple[int, Task]]) -> None:
         if self.limits.money:
             self._asking.refuse_unpriced(task for _, task in numbered)
         self.counters.problems = len(numbered)
@@ -118,9 +141,9 @@ class Executor:
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
             while True:
-                self._begin_some()
+                more = self._begin_some()
                 self._pump()
-                if self._happened:
+                if self._happened or more:
                     await asyncio.sleep(0)  # whatever comes of it, engines and Ctrl-C get their turn
                 elif self._waits:
                     self._waker = asyncio.get_running_loop().create_future()
@@ -176,14 +199,15 @@ class Executor:
 
     # -- one problem ------------------------------------------------------------------------------------------
 
-    def _begin_some(self) -> None:
-        """Begin problems where an engine would else run out of them."""
+    def _begin_some(self) -> bool:
+        """Begin problems where an engine would else run out of them; return whether there are more for it now."""
         left = _BATCH
         for alias, upcoming in self._upcoming.items():
             lane = self._lanes[alias]
             while upcoming and left and self._may_begin(lane):
                 self._begin(*upcoming.popleft())
                 left -= 1
+        return not left
 
     def _may_begin(self, lane: Lane) -> bool:
         if not self._turns.has(lane.alias) or not (lane.wants_climbs or lane.given_up):
@@ -204,6 +228,8 @@ class Executor:
         )
         climb = Climb(order, task, ran.route, machine, self.pool)
         self._climbs.add(climb)
+        if self._on_event is not None:
+            self._on_event("begun", {"problem": task.problem.id, "route": str(task.route)})
         limit = self.limits.problem_seconds
         climb.deadline = self._later(limit, lambda: self._end(climb, Status.DEADLINE, f"out of its {limit:g} s"))
         self._apply(climb, machine.start())
@@ -322,6 +348,13 @@ class Executor:
 
     def _report(self, answered: Answered) -> None:
         self.counters.done += 1
+        if self._on_event is not None:
+            outcome = answered.outcome
+            owner = None if outcome.decided_by is None else answered.tiers[outcome.decided_by].tier.model
+            usd = answered.cost.usd
+            facts = {"status": outcome.status.value, "answer": outcome.answer, "decided_by": owner}
+            cost = None if usd is None else str(usd)
+            self._on_event("outcome", {"problem": answered.problem.id, **facts, "cost_usd": cost})
         if self._on_answer is not None:
             self._on_answer(answered)
 
@@ -345,7 +378,9 @@ class Executor:
                 for wish in reversed(held):
                     lane.put_back(wish)
                 if lane.waiting and alias not in self._alarms and (seconds := lane.opens_in) is not None:
-                    self._alarms[alias] = asyncio.get_running_loop().call_later(seconds, self._happen, self._open(alias))
+                    self._alarms[alias] = asyncio.get_running_loop().call_later(
+                        seconds, self._happen, self._open(alias)
+                    )
             self.counters.waiting[alias] = lane.waiting
             self.counters.running[alias] = len(lane.running)
         self._turn()
@@ -362,6 +397,8 @@ class Executor:
             return
         idle = {alias for alias, lane in self._lanes.items() if lane.idle and not self._upcoming[alias]}
         for done in self._turns.pass_on(self._lanes.keys() - idle):
+            if self._on_event is not None:
+                self._on_event("turn", {"from": done})
             self._busy += 1
             resting = asyncio.get_running_loop().create_task(self._asking.rest(done))
             resting.add_done_callback(lambda task: self._happen(self._rested(task)))
@@ -410,6 +447,7 @@ class Executor:
                     self._asked[place] = []
                     lane.begun(wish)
                     climb.running += 1
+                    self._say("sent", wish)
                     return None
             except Exception as error:  # the row's error, as a failed request is
                 actions = machine.fail(said(wish, error))
@@ -473,10 +511,12 @@ class Executor:
             climb.wishes.pop((wish.tier, wish.index), None)
             sample = self._asking.read(event.stored, climb.task.problem)
             climb.keep(wish.tier, sample, fresh=True, prompt_paid=self._prompt_paid(wish, event.stored.key))
+            self._say("sample", wish, answer=sample.answer, key=sample.key, tokens=sample.generation.completion_tokens)
             self.counters.fresh += 1
             self.counters.tokens += event.stored.generation.completion_tokens or 0
         elif event.attempt is not None and event.attempt.kind == "cancelled":
             climb.keep_cancelled(wish.tier, usage_of(event.attempt), fresh=True)
+            self._say("cancelled", wish, tokens=event.attempt.completion_tokens)
             self.counters.tokens += event.attempt.completion_tokens or 0
 
     def _prompt_paid(self, wish: Wish, key: Key) -> bool:
@@ -496,10 +536,17 @@ class Executor:
             self._apply(climb, self._comparing.hear(climb, wish.tier, sample))
             return
         lane = self._lane(wish)
+        if event.failure is not None:
+            self._say("failed", wish, message=event.failure, tries=wish.tries)
         own = event.error is None or self._blamed(lane, wish, event.error)
         if wish.unwanted or self._stopping or climb.machine.outcome is not None:
             return
-        if event.error is not None and event.error.retryable and lane.given_up is None and not (own and wish.tries == TRIES):
+        if (
+            event.error is not None
+            and event.error.retryable
+            and lane.given_up is None
+            and not (own and wish.tries == TRIES)
+        ):
             self._try_again(lane, wish, event.error.retry_after or 0.0, own=own)
             return
         reason = event.failure or said(wish, "the engine cancelled the request")
@@ -509,8 +556,20 @@ class Executor:
         """Judge the engine by a failure; return whether it is the fault of this request, as far as can be told."""
         if error.overloaded:
             lane.turned_away(wish, error.retry_after)
+            self._say("turned_away", wish, retry_after=error.retry_after, allowed=lane.allowed)
             return False
-        return not error.retryable or not lane.failed(wish.climb, unreachable=error.unreachable)
+        blamed = not error.retryable or not lane.failed(wish.climb, unreachable=error.unreachable)
+        if not blamed:
+            self._say("left_alone", wish, seconds=lane.opens_in)
+        if lane.given_up is not None:
+            self._say("given_up", wish, message=lane.given_up)
+        return blamed
+
+    def _say(self, name: str, wish: Wish, **facts: Any) -> None:
+        if self._on_event is not None:
+            tier = wish.climb.route.tiers[wish.tier]
+            place = {"problem": wish.climb.task.problem.id, "tier": wish.tier, "model": tier.model, "index": wish.index}
+            self._on_event(name, {**place, **facts})
 
     def _try_again(self, lane: Lane, wish: Wish, seconds: float, *, own: bool) -> None:
         if own:

@@ -73,6 +73,11 @@ class Lane:
         return int(self._allowed) - len(self.running)
 
     @property
+    def allowed(self) -> int:
+        """How many requests it may have under way, as it is now."""
+        return int(self._allowed)
+
+    @property
     def wants_climbs(self) -> bool:
         """Whether further problems should begin here, so that each request under way is of another problem."""
         return len(self._present) < int(self._allowed) + AHEAD

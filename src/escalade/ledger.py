@@ -15,7 +15,7 @@ from functools import lru_cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from escalade.pool import Pool, Price
-from escalade.prices import DatedPrice
+from escalade.prices import DECIMALS, DatedPrice
 
 Billing = Literal["once", "cached", "each"]
 
@@ -24,6 +24,7 @@ _EXACT = Context(prec=100)
 """A count of 19 digits times a price of at most 10 digits and 30 decimals has 59 digits."""
 _DECIMALS = 12
 """Of a price per million tokens, at least; 6 more make the unit of money, usually 1e-18 USD."""
+_UNITS = tuple(Decimal((0, (1,), -decimals)) for decimals in range(DECIMALS + 7))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,9 +112,7 @@ def charge(usages: Sequence[Usage], price: Price | None, billing: Billing, *, pr
     rates = _rates(price.input, price.cached_input, price.output)
     if billing == "each":
         return [_each(usage, rates) for usage in usages]
-    payer = -1
-    if not prompt_paid:
-        payer = next((position for position, usage in enumerate(usages) if usage.prompt is not None), 0)
+    payer = -1 if prompt_paid else _payer(usages)
     later = rates.cached if billing == "cached" else 0
     output, decimals = rates.output, rates.decimals
     out: list[Cost] = []
@@ -195,6 +194,13 @@ def _rates(fresh: Decimal, cached: Decimal, output: Decimal) -> _Rates:
     return _Rates(units[0], units[1], units[2], digits + 6)
 
 
+def _payer(usages: Sequence[Usage]) -> int:
+    for position, usage in enumerate(usages):
+        if usage.prompt is not None:
+            return position
+    return 0
+
+
 def _each(usage: Usage, rates: _Rates) -> Cost:
     prompt, cached = usage.prompt, usage.cached or 0
     if prompt is not None:
@@ -213,5 +219,5 @@ def _each(usage: Usage, rates: _Rates) -> Cost:
 
 @lru_cache(maxsize=4096)  # a tier is charged again after each of its samples
 def _cost(units: int, decimals: int) -> Cost:
-    known = _EXACT.scaleb(Decimal(units), -decimals)
-    return Cost(_EXACT.add(_EXACT.normalize(known), 0))  # adding 0 writes 1E+1 as 10
+    known = _EXACT.normalize(_EXACT.multiply(units, _UNITS[decimals]))
+    return Cost(_EXACT.add(known, 0))  # adding 0 writes 1E+1 as 10

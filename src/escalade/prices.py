@@ -20,7 +20,8 @@ from escalade.errors import PoolError, nearest
 
 Amount = Annotated[Decimal, Field(ge=0, le=10**9)]
 """USD per million tokens."""
-_DECIMALS = 30
+DECIMALS = 30
+"""The most that a price has."""
 _DAY = timedelta(days=1)
 
 
@@ -43,8 +44,8 @@ class Price(BaseModel):
     @field_validator("input", "cached", "output")
     @classmethod
     def _bounded(cls, value: Decimal | None) -> Decimal | None:
-        if value is not None and -int(value.as_tuple().exponent) > _DECIMALS:
-            raise ValueError(f"has more than {_DECIMALS} decimals; write fewer")
+        if value is not None and -int(value.as_tuple().exponent) > DECIMALS:
+            raise ValueError(f"has more than {DECIMALS} decimals; write fewer")
         return value
 
     @property

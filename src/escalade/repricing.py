@@ -289,9 +289,14 @@ def _spent(summary: dict[str, Any], repriced: Repriced) -> float | None:
     if all(tier.before == tier.after for tier in bills):
         spent: float | None = summary["spent_usd"]
         return spent
-    if summary["samples_cancelled"] or summary["samples_generated"] not in (0, summary["samples_drawn"]):
+    if summary["samples_cancelled"]:
         return None
-    return _number(repriced.after.usd) if summary["samples_generated"] else 0.0
+    if not summary["samples_generated"]:
+        return 0.0
+    paid_all = summary["samples_generated"] == summary["samples_drawn"]
+    # Where it paid less nevertheless, problems of one text shared a prompt.
+    paid_all = paid_all and summary["spent_usd"] is not None and summary["spent_usd"] == summary["cost_usd"]
+    return _number(repriced.after.usd) if paid_all else None
 
 
 def _summary_beside(path: Path) -> dict[str, Any] | None:
@@ -301,7 +306,7 @@ def _summary_beside(path: Path) -> dict[str, Any] | None:
         return None
     except ValueError as error:
         raise TableError(f"{path} is no summary: {error}") from error
-    needed = ("tiers", "spent_usd", "samples_cancelled", "samples_generated", "samples_drawn")
+    needed = ("tiers", "cost_usd", "spent_usd", "samples_cancelled", "samples_generated", "samples_drawn")
     lacking = next((key for key in needed if not isinstance(found, dict) or key not in found), None)
     if lacking is not None:
         raise TableError(f"{path} is no summary of a run: it has no {lacking!r}; take it away or restore it")

@@ -158,6 +158,7 @@ def _trace(tier: TierTrace, use: TierUse, saved: int, decided: bool) -> dict[str
         "cancelled": use.cancelled,
         "cost_usd": None if cost is None else str(cost),
         "prompt_tokens": [u.prompt for u in use.usages],
+        "cached_tokens": [u.cached for u in use.usages],
         "completion_tokens": [u.completion for u in use.usages],
         "looks": [
             {

@@ -183,6 +183,7 @@ def summarise(
             "stop": job.policy.stop,
             "aggregate": job.policy.aggregate,
             "seed": job.seed,
+            **ledger.stamp(job.pool),
             **grading,
         },
         interrupted=interrupted,

@@ -7,8 +7,10 @@ flight, delays, failures and cancellation like any other.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import selectors
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from escalade.answers.kinds import kind_of
 from escalade.engines.base import Demand, Progress, Request
@@ -16,6 +18,7 @@ from escalade.errors import EngineError
 from escalade.pool import Pool, PoolModel, Price
 from escalade.samples.sample import Generation, Sample, read
 
+Result = TypeVar("Result")
 Script = Callable[[Request], Generation]
 
 
@@ -57,14 +60,17 @@ def pool_of(*aliases: str, prices: Sequence[str | None] | None = None, **setting
 class ScriptedEngine:
     """An engine that answers from a script: a function of the request that returns a generation or raises.
 
-    `delay` gives the seconds a request takes; `requests`, `cancelled` and `most_in_flight` say what happened.
+    `delay` gives the seconds a request takes; a request that is cancelled has used the tokens of the time it had.
+    `requests`, `cancelled`, `most_in_flight` and `rested` say what happened.
     """
 
     script: Script
     delay: Callable[[Request], float] = lambda request: 0.0
-    slots: int = 64
+    slots: int | Mapping[str, int] = 64
+    """Requests under way at once, of each model, or by its alias."""
     requests: list[Request] = field(default_factory=list)
     cancelled: list[Request] = field(default_factory=list)
+    rested: list[str] = field(default_factory=list)
     most_in_flight: int = 0
     _now: int = 0
 
@@ -77,7 +83,7 @@ class ScriptedEngine:
 
     def in_flight(self, model: PoolModel) -> int:
         """As many as there are slots."""
-        return self.slots
+        return self.slots if isinstance(self.slots, int) else self.slots[model.alias]
 
     def prompt_bound(self, request: Request) -> int:
         """As a real tokenizer might."""
@@ -88,18 +94,27 @@ class ScriptedEngine:
         self.requests.append(request)
         self._now += 1
         self.most_in_flight = max(self.most_in_flight, self._now)
+        delay, started = self.delay(request), asyncio.get_running_loop().time()
         try:
-            await asyncio.sleep(self.delay(request))
+            await asyncio.sleep(delay)
             return self.script(request)
         except asyncio.CancelledError:
             self.cancelled.append(request)
-            progress.completion_tokens = 1
+            share = (asyncio.get_running_loop().time() - started) / delay if delay else 0.0
+            progress.completion_tokens = max(1, int(share * self._tokens(request)))
             raise
         finally:
             self._now -= 1
 
+    def _tokens(self, request: Request) -> int:
+        try:
+            return self.script(request).completion_tokens or 0
+        except EngineError:
+            return 0
+
     async def rest(self, model: PoolModel) -> None:
-        """A script holds nothing."""
+        """A script holds nothing; that it was told is in `rested`."""
+        self.rested.append(model.alias)
 
     async def close(self) -> None:
         """Nothing to give back."""
@@ -124,3 +139,34 @@ def answering(table: dict[str, Sequence[str | None]], *, prompt_tokens: int = 10
         )
 
     return script
+
+
+def simulate(coroutine: Coroutine[Any, Any, Result]) -> tuple[Result, float]:
+    """Run a coroutine on a fake clock, and return its result and the seconds that passed there.
+
+    Whenever nothing is left to do, the clock jumps to the next timer: an hour of scripted delays takes as long as the
+    work between them. What waits for a thread or a socket waits for real, and the clock stands still meanwhile.
+
+    Example:
+        >>> simulate(asyncio.sleep(3600, "done"))
+        ('done', 3600.0)
+    """
+    selector = _Jumping()
+    loop = asyncio.SelectorEventLoop(selector)
+    loop.time = lambda: selector.now  # type: ignore[method-assign] # the loop's clock is made to be replaced
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        return runner.run(coroutine), selector.now
+
+
+class _Jumping(selectors.DefaultSelector):
+    """A selector that does not wait for timers: its clock jumps to them."""
+
+    now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        if timeout is None:
+            return super().select(None)
+        ready = super().select(0)
+        if not ready:
+            self.now += max(0.0, timeout)
+        return ready

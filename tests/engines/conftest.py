@@ -13,7 +13,10 @@ import pytest
 
 from escalade import load_pool
 from escalade.engines.llamacpp import Engine
-from escalade.pool import Pool
+from escalade.engines.transformers import Engine as Transformers
+from escalade.engines.vllm import Engine as Vllm
+from escalade.pool import Pool, PoolModel
+from tests.engines.tiny import make_checkpoint
 
 Await = Callable[[Awaitable[Any]], Any]
 
@@ -88,3 +91,45 @@ def llama_server(smallest_model: Path) -> Iterator[LlamaServer]:
                 process.wait(30)
             except subprocess.TimeoutExpired:
                 process.kill()
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny checkpoint with random weights. Its libraries are in the environment of `make test-vllm` only."""
+    pytest.importorskip("transformers", reason="engines vllm and transformers are tested by `make test-vllm`")
+    pytest.importorskip("torch", reason="engines vllm and transformers are tested by `make test-vllm`")
+    return make_checkpoint(tmp_path_factory.mktemp("checkpoint") / "tiny")
+
+
+@pytest.fixture(scope="session")
+def tiny_transformers(checkpoint: Path) -> Pool:
+    """The tiny checkpoint for the engine transformers."""
+    options = {"path": checkpoint, "in_flight": 2}
+    model = PoolModel(alias="tiny", name="test/tiny", engine="transformers", options=options)
+    return Pool(name="mine", models=(model,))
+
+
+@pytest.fixture(scope="session")
+def transformers(tiny_transformers: Pool, wait: Await) -> Iterator[Transformers]:
+    """One engine transformers for all tests."""
+    engine = Transformers("", tiny_transformers, seed=0)
+    yield engine
+    wait(engine.close())
+
+
+@pytest.fixture(scope="session")
+def tiny_vllm(checkpoint: Path) -> Pool:
+    """The tiny checkpoint for the engine vllm, with little memory; its counters are on, so that tests can read them."""
+    pytest.importorskip("vllm", reason="engine vllm is tested by `make test-vllm`")
+    args = {"kv_cache_memory_bytes": 2**26, "enforce_eager": True, "disable_log_stats": False}
+    options = {"path": checkpoint, "in_flight": 64, "args": args}
+    model = PoolModel(alias="tiny", name="test/tiny", engine="vllm", options=options)
+    return Pool(name="mine", models=(model,))
+
+
+@pytest.fixture(scope="session")
+def vllm(tiny_vllm: Pool, wait: Await) -> Iterator[Vllm]:
+    """One engine vllm for all tests; it loads for half a minute."""
+    engine = Vllm("", tiny_vllm, seed=0)
+    yield engine
+    wait(engine.close())

@@ -14,6 +14,8 @@ from escalade.engines import llamacpp as llama
 from escalade.engines.base import Demand, Engine, Progress, Request, engine_names
 from escalade.engines.openai import Engine as OpenAI
 from escalade.engines.replay import Engine as Replay
+from escalade.engines.transformers import Engine as Transformers
+from escalade.engines.vllm import Engine as Vllm
 from escalade.errors import EngineError
 from escalade.pool import Pool, PoolModel
 from escalade.samples.recorded import write_recording
@@ -157,6 +159,33 @@ def openai_llamacpp(request: pytest.FixtureRequest, wait: Await) -> Iterator[Cas
     wait(engine.close())
 
 
+def transformers(request: pytest.FixtureRequest, wait: Await) -> Iterator[Case]:
+    pool: Pool = request.getfixturevalue("tiny_transformers")
+    engine: Transformers = request.getfixturevalue("transformers")
+    model = pool["tiny"]
+    passes = 0
+
+    def count(*_: object) -> None:
+        nonlocal passes
+        passes += 1
+
+    wait(engine._model(model)).net.register_forward_hook(count)
+    yield Case(engine, model, lambda: Transformers("", pool, seed=0), wait, at_once=4, generated=lambda: passes)
+
+
+def vllm(request: pytest.FixtureRequest, wait: Await) -> Iterator[Case]:
+    pool: Pool = request.getfixturevalue("tiny_vllm")
+    engine: Vllm = request.getfixturevalue("vllm")
+
+    def generated() -> int:
+        from prometheus_client import REGISTRY
+
+        samples = (sample for metric in REGISTRY.collect() for sample in metric.samples)
+        return int(sum(sample.value for sample in samples if sample.name == "vllm:generation_tokens_total"))
+
+    yield Case(engine, pool["tiny"], lambda: Vllm("", pool, seed=0), wait, at_once=4, generated=generated)
+
+
 MAKERS: dict[str, Maker] = {
     "scripted": scripted,
     "replay": replay,
@@ -165,6 +194,8 @@ MAKERS: dict[str, Maker] = {
     "openai, without seeds": openai_unseeded,
     "openai, completion": openai_completion,
     "openai, llama.cpp's server": openai_llamacpp,
+    "transformers": transformers,
+    "vllm": vllm,
 }
 REAL = {"llamacpp", "openai, llama.cpp's server"}
 

@@ -227,6 +227,42 @@ def test_after_closing_nothing_is_left(small_pool: Pool, wait: Await) -> None:
     wait(engine.close())  # twice does no harm
 
 
+@pytest.mark.model
+def test_p25_a_model_at_rest_is_unloaded_and_loaded_again_by_the_next_request_only(
+    small_pool: Pool, wait: Await, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[str] = []
+    load = llama._Model.__init__
+
+    def counted(self: llama._Model, alias: str, path: Path, options: llama.Options) -> None:
+        loads.append(alias)
+        load(self, alias, path, options)
+
+    monkeypatch.setattr(llama._Model, "__init__", counted)
+    model = small_pool["twin"]
+
+    def ours() -> int:
+        return sum(t.name.startswith("llamacpp-twin") for t in threading.enumerate())
+
+    async def draw_rest_draw() -> None:
+        before_all = ours()
+        engine = Engine("", small_pool, seed=0)
+        await engine.rest(model)  # not loaded yet
+        first = asyncio.ensure_future(engine.sample(request(model), Progress()))
+        await asyncio.sleep(0)
+        await engine.rest(model)  # asked: stays
+        before = await first
+        assert loads == ["twin"]
+        await engine.rest(model)
+        assert ours() == before_all
+        asked = [engine.sample(request(model), Progress()) for _ in range(3)]
+        assert {g.text for g in await asyncio.gather(*asked)} == {before.text}
+        assert loads == ["twin", "twin"]
+        await engine.close()
+
+    wait(draw_rest_draw())
+
+
 def test_errors_of_this_engine_are_escalades() -> None:
     assert issubclass(EngineError, EscaladeError)
     assert issubclass(WeightsError, EscaladeError)

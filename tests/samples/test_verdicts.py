@@ -5,7 +5,7 @@ import pytest
 
 from escalade.errors import StoreError
 from escalade.samples.store import Store
-from escalade.samples.verdicts import Verdicts
+from escalade.samples.verdicts import Verdict, Verdicts
 
 
 def test_verdicts_stand_in_the_file_of_the_store(tmp_path: Path):
@@ -53,3 +53,21 @@ def test_what_sqlite_refuses_is_a_store_error(tmp_path: Path):
     verdicts.close()
     with pytest.raises(StoreError, match="verdicts"):
         verdicts.recall("math", "a", "b")
+
+
+def test_half_of_a_sign_is_not_remembered_and_does_no_harm(tmp_path: Path):
+    verdicts = Verdicts(tmp_path / "s.sqlite")
+    verdicts.remember("math", "\ud83d", "a", True, None)
+    assert verdicts.recall("math", "\ud83d", "a") is None
+    verdicts.remember("math", "b", "a", True, None)
+    assert verdicts.recall("math", "b", "a") == (True, None)
+    verdicts.close()
+
+
+def test_many_at_once_the_first_of_each_pair_stays(tmp_path: Path):
+    verdicts = Verdicts(tmp_path / "s.sqlite")
+    first, second = Verdict("m", "a", "b", True, None), Verdict("m", "a", "c", False, "why")
+    assert verdicts.keep([first]) == 1
+    assert verdicts.keep([first._replace(equal=False), second]) == 1
+    assert verdicts.every() == [first, second]
+    verdicts.close()

@@ -181,6 +181,7 @@ def _exact(key: str, depth: int = 0) -> bool:
     return not equals or (node is not None and len(formula.letters(node)) > 1)
 
 
+@lru_cache(maxsize=1 << 15)
 def sort_key(key: str) -> tuple[int, Fraction, str]:
     """Return the place of a canonical key in a total order: numbers by value first, then text.
 

@@ -111,8 +111,10 @@ def count(
             seen.append(sample.generation.mean_logprob)
     if not votes:
         return Ballot(k, drawn, (), tuple(abstentions), tie=False, logprob=None)
-    # fsum rounds once, so that a mean cannot depend on the order of its terms.
-    means = {key: None if seen is None else math.fsum(seen) / len(seen) for key, seen in logprobs.items()}
+    if len(votes) == 1:
+        ((leader, most),) = votes.items()
+        return Ballot(k, drawn, ((leader, most),), tuple(abstentions), tie=False, logprob=_mean(logprobs[leader]))
+    means = {key: _mean(seen) for key, seen in logprobs.items()}
     most = max(votes.values())
     tied = [key for key, n in votes.items() if _same(n, most)]
     by_logprob = len(tied) > 1 and all(means[key] is not None for key in tied)
@@ -120,6 +122,11 @@ def count(
     rest = sorted((key for key in votes if key != leader), key=lambda key: (-votes[key], sort_key(key)))
     ranked = tuple((key, votes[key]) for key in [leader, *rest])
     return Ballot(k, drawn, ranked, tuple(abstentions), tie=len(tied) > 1, logprob=means[leader])
+
+
+def _mean(values: list[float] | None) -> float | None:
+    # fsum rounds once, so that a mean cannot depend on the order of its terms.
+    return None if values is None else math.fsum(values) / len(values)
 
 
 def _same(a: float, b: float) -> bool:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from escalade.cli.display import as_json as print_json
 from escalade.cli.display import console
+from escalade.dryrun import rounded
 from escalade.errors import SettingError
 from escalade.ledger import Billing, Cost
 from escalade.pool import Pool, load_pool
@@ -68,8 +69,9 @@ def _show(repriced: Repriced, pool: Pool) -> None:
     problems = len(repriced.problems)
     if repriced.before.usd is not None and repriced.after.usd is not None and problems:
         before, after = repriced.before.usd / problems, repriced.after.usd / problems
-        change = f", {float(after / before - 1):+.1%}" if before else ""
-        console.print(f"{problems} problems: {before:.4g} USD each before, {after:.4g} after{change}")
+        change = f" ({float(after / before - 1):+.1%})" if before else ""
+        said = "the same now" if before == after else f"{rounded(after)} now{change}"
+        console.print(f"{problems} problems: {rounded(before)} USD each before, {said}")
     elif repriced.after.unknown:
         console.print(f"{repriced.after}", soft_wrap=True)
     for note in repriced.notes:

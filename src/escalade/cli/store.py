@@ -98,7 +98,7 @@ def _costs(path: Path, pool: Pool) -> dict[str, ledger.Cost]:
 
 
 def _usd(cost: ledger.Cost) -> str | None:
-    return None if cost.usd is None else f"{cost.usd:f}"
+    return None if cost.usd is None else f"{cost.usd.normalize():f}"
 
 
 def verify(path: Path, *, as_json: bool) -> bool:
@@ -204,7 +204,9 @@ def import_files(
                 console.print(f"  {done.usable} are what runs with pool {escape(pool.name)} and seed {seed} look for")
             _list(done.apart, "filed apart, no run looks for them (export and replay them)")
             if done.skipped:
-                _list(Counter(done.skipped), "skipped")
+                first = {skipped.why: skipped.place for skipped in reversed(done.skipped)}
+                reasons = Counter(f"{skipped.why}; first {first[skipped.why]}" for skipped in done.skipped)
+                _list(reasons, "skipped")
 
 
 def _names(models: list[str], pool: Pool | None) -> Iterator[tuple[str, str]]:

@@ -12,6 +12,7 @@ import math
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -48,6 +49,9 @@ class Engine:
         # The options of a model that another engine answers for may mean something there; they are read when asked.
         self._options = {m.alias: _options(m) for m in pool.models if m.engine == "llamacpp"}
         self._models: dict[str, asyncio.Task[_Model]] = {}
+        self._under_way: Counter[str] = Counter()
+        self._turn = asyncio.Lock()
+        """Held by whatever loads a model or frees one."""
 
     def check(self, demands: Sequence[Demand]) -> None:
         """Refuse models whose weights are not there."""
@@ -71,19 +75,33 @@ class Engine:
 
     async def sample(self, request: Request, progress: Progress) -> Generation:
         """Generate one sample in a slot of the model."""
-        model = await self._model(request.model)
-        stop = threading.Event()
-        loop = asyncio.get_running_loop()
-        job = loop.run_in_executor(model.threads, model.generate, request, progress, stop)
+        alias = request.model.alias
+        self._under_way[alias] += 1
         try:
-            return await asyncio.shield(job)
-        except asyncio.CancelledError:
-            # The stream's callback sees the flag at the next token and ends the task in the server; only then is
-            # the slot free and the count of tokens final.
-            stop.set()
-            await asyncio.wait([job])
-            job.exception()
-            raise
+            model = await self._model(request.model)
+            stop = threading.Event()
+            loop = asyncio.get_running_loop()
+            job = loop.run_in_executor(model.threads, model.generate, request, progress, stop)
+            try:
+                return await asyncio.shield(job)
+            except asyncio.CancelledError:
+                # The stream's callback sees the flag at the next token and ends the task in the server; only then is
+                # the slot free and the count of tokens final.
+                stop.set()
+                await asyncio.wait([job])
+                job.exception()
+                raise
+        finally:
+            self._under_way[alias] -= 1
+
+    async def rest(self, model: PoolModel) -> None:
+        """Unload a model that is not asked for a while, unless requests are under way; the next one loads it anew."""
+        async with self._turn:
+            loading = self._models.get(model.alias)
+            if self._under_way[model.alias] or loading is None or not loading.done() or loading.exception() is not None:
+                return
+            del self._models[model.alias]
+            await asyncio.to_thread(loading.result().close)
 
     async def close(self) -> None:
         """Unload the models."""
@@ -97,9 +115,13 @@ class Engine:
     async def _model(self, model: PoolModel) -> _Model:
         """The model, loaded once: a request that is cancelled meanwhile does not undo it, a failure stays one."""
         if model.alias not in self._models:
-            load = asyncio.to_thread(_Model, model.alias, require(model, pool=self._pool.name), self._options_of(model))
+            load = self._load(model.alias, require(model, pool=self._pool.name), self._options_of(model))
             self._models[model.alias] = asyncio.get_running_loop().create_task(load)
         return await asyncio.shield(self._models[model.alias])
+
+    async def _load(self, alias: str, path: Path, options: Options) -> _Model:
+        async with self._turn:
+            return await asyncio.to_thread(_Model, alias, path, options)
 
     def _options_of(self, model: PoolModel) -> Options:
         if model.alias not in self._options:

@@ -75,7 +75,7 @@ class Office:
         text, why = self._asked(foreign, model)
         if text is None:
             text = foreign.question
-        print_of = self.problem(text) if text else _hash("id", foreign.tool, name, foreign.problem_id)[:32]
+        print_of = self.problem(text) if text else _hash("id", foreign.tool, foreign.origin, foreign.problem_id)[:32]
         if why is None and model is not None and self.pool is not None:
             name = model.name
             key = Key(print_of, self.fingerprint(model), self.params(self.pool, model, temperature, self.seed))

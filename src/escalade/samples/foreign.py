@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from escalade.errors import TableError
 from escalade.pool import Pool
@@ -40,6 +40,8 @@ class Foreign:
     place: str
     """File and row, for messages."""
     tool: str
+    origin: str
+    """Within what its problem ids are unique: a file, or a task."""
     identity: str
     """The same for the same generation, however often its file is read or converted."""
     model: str | None
@@ -63,6 +65,36 @@ class Foreign:
     def at(self, temperature: float) -> Foreign:
         """Return the same, drawn at this temperature."""
         return replace(self, settings=replace(self.settings, temperature=temperature))
+
+    def sayable(self) -> Foreign:
+        """Return the same with names and texts that can be hashed and printed: no halves of surrogate pairs."""
+        messages = self.messages
+        if messages is not None:
+            messages = tuple((clean(role), clean(content)) for role, content in messages)
+        return replace(
+            self,
+            place=clean(self.place),
+            model=None if self.model is None else clean(self.model),
+            problem_id=clean(self.problem_id),
+            messages=messages,
+            question=None if self.question is None else clean(self.question),
+            gold=None if self.gold is None else clean(self.gold),
+        )
+
+
+class Skipped(NamedTuple):
+    """A row that holds no generation, or one that is there already."""
+
+    place: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.why}"
+
+
+def clean(text: str) -> str:
+    """Return a text without halves of surrogate pairs, which stand in it as escapes."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def load_json(text: str | bytes, place: str) -> Any:

@@ -19,6 +19,7 @@ from escalade.samples.foreign import (
     Foreign,
     Messages,
     Settings,
+    Skipped,
     count_of,
     load_json,
     messages_of,
@@ -48,7 +49,7 @@ def is_harness_log(path: Path) -> bool:
     return isinstance(record, dict) and {"doc_id", "arguments", "resps"} <= set(record)
 
 
-def read_harness(path: Path) -> Iterator[Foreign | str]:
+def read_harness(path: Path) -> Iterator[Foreign | Skipped]:
     """Read the generations of a file of samples; of a line that repeats another's under a further filter, say so.
 
     Raises:
@@ -70,7 +71,8 @@ def read_harness(path: Path) -> Iterator[Foreign | str]:
             raise TableError(f"{place}: this is no sample of lm-eval: it lacks doc_id; is it another kind of file?")
         digest = hashlib.sha256(repr((part(record, "arguments"), part(record, "resps"))).encode("utf-8", "replace"))
         if seen.get(ident) == digest.hexdigest():
-            yield f"{place} (doc_id {ident}): filter {part(record, 'filter')!r} of generations that are there already"
+            why = f"a further filter ({part(record, 'filter')}) of generations that are there already"
+            yield Skipped(f"{place} (doc_id {ident})", why)
             continue
         if ident in seen:
             raise TableError(f"{place}: doc_id {ident} stands twice, with different generations: split the file")
@@ -99,6 +101,7 @@ def _foreign(place: str, ident: str, record: Any, model: str | None, run: str) -
         yield Foreign(
             place=place,
             tool=TOOL,
+            origin=run,
             identity=identity,
             model=model,
             problem_id=ident,

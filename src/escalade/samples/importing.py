@@ -11,7 +11,7 @@ from pathlib import Path
 from escalade.errors import TableError
 from escalade.samples.archive import is_archive, read_archive
 from escalade.samples.filing import Filed, Office, place
-from escalade.samples.foreign import Foreign, Settings
+from escalade.samples.foreign import Foreign, Settings, Skipped, clean
 from escalade.samples.harness_logs import is_harness_log, read_harness
 from escalade.samples.inspect_logs import is_inspect_log, read_inspect
 from escalade.samples.merging import Contents, Merged, merge
@@ -31,8 +31,8 @@ class Imported:
     """Foreign samples that runs find."""
     apart: Counter[str] = field(default_factory=Counter)
     """Foreign samples that no run finds, by the reason."""
-    skipped: list[str] = field(default_factory=list)
-    """What held no generation, and why."""
+    skipped: list[Skipped] = field(default_factory=list)
+    """What held no generation, or none that is new to the file."""
 
 
 def import_file(store: Store, verdicts: Verdicts, path: Path, office: Office) -> Imported:
@@ -47,13 +47,13 @@ def import_file(store: Store, verdicts: Verdicts, path: Path, office: Office) ->
     if is_archive(path):
         return Imported(path, "archive of a store", merge(store, verdicts, read_archive(path)))
     kind, rows = _foreign(path)
-    skipped: list[str] = []
+    skipped: list[Skipped] = []
     filed: list[Filed] = []
     for row in rows:
-        if isinstance(row, str):
-            skipped.append(row)
+        if isinstance(row, Skipped):
+            skipped.append(Skipped(clean(row.place), clean(row.why)))
         else:
-            filed.append(office.file(row))
+            filed.append(office.file(row.sayable()))
     if not filed:
         said = f": {skipped[0]}" if skipped else ""
         raise TableError(f"{path} has no generation in it{said}")
@@ -64,7 +64,7 @@ def import_file(store: Store, verdicts: Verdicts, path: Path, office: Office) ->
     return Imported(path, kind, merged, usable, Counter({str(why): n for why, n in reasons.items()}), skipped)
 
 
-def _foreign(path: Path) -> tuple[str, Iterator[Foreign | str]]:
+def _foreign(path: Path) -> tuple[str, Iterator[Foreign | Skipped]]:
     if is_inspect_log(path):
         return "log of inspect_ai", read_inspect(path)
     if is_harness_log(path):
@@ -90,6 +90,7 @@ def _recorded(path: Path) -> Iterator[Foreign]:
             yield Foreign(
                 place=f"{path}: sample {index} of {model} for problem {ident!r}",
                 tool="recording",
+                origin=recording.fingerprint,
                 identity=json.dumps([ident, model, temperature, index, generation.text, generation.answer]),
                 model=known or model,
                 problem_id=ident,

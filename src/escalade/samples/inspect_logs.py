@@ -22,6 +22,7 @@ from escalade.samples.foreign import (
     Foreign,
     Messages,
     Settings,
+    Skipped,
     content_of,
     count_of,
     load_json,
@@ -52,7 +53,7 @@ def is_inspect_log(path: Path) -> bool:
     return path.suffix == ".json" and b'"version"' in start and b'"eval"' in start
 
 
-def read_inspect(path: Path) -> Iterator[Foreign | str]:
+def read_inspect(path: Path) -> Iterator[Foreign | Skipped]:
     """Read the generations of a log; of a sample that gave none, say why.
 
     Raises:
@@ -62,20 +63,23 @@ def read_inspect(path: Path) -> Iterator[Foreign | str]:
     model = part(header, "eval", "model")
     stated = {**part(header, "eval", "model_generate_config", default={}), **part(header, "plan", "config", default={})}
     run = str(part(header, "eval", "eval_id") or part(header, "eval", "run_id") or path.name)
+    task = str(part(header, "eval", "task", default=path.name))
     for row, sample in samples:
-        yield _foreign(f"{path}: {row}", sample, model if isinstance(model, str) else None, stated, run)
+        yield _foreign(f"{path}: {row}", sample, model if isinstance(model, str) else None, stated, run, task)
 
 
-def _foreign(place: str, sample: Any, model: str | None, stated: Mapping[str, Any], run: str) -> Foreign | str:
+def _foreign(
+    place: str, sample: Any, model: str | None, stated: Mapping[str, Any], run: str, task: str
+) -> Foreign | Skipped:
     ident, epoch = one_text(part(sample, "id")), count_of(part(sample, "epoch", default=1))
     if ident is None or not epoch:
         raise TableError(f"{place}: this is no sample of inspect_ai: it lacks id or epoch; is it another kind of file?")
     place = f"{place} (id {ident!r}, epoch {epoch})"
     if (why := part(sample, "error", "message")) is not None:
-        return f"{place}: failed: {str(why)[:120]}"
+        return Skipped(place, f"failed: {str(why)[:120]}")
     choices = part(sample, "output", "choices", default=[])
     if not choices:
-        return f"{place}: has no output"
+        return Skipped(place, "has no output")
     calls = [event for event in part(sample, "events", default=[]) if part(event, "event") == "model"]
     messages = part(sample, "messages", default=[])
     if len(choices) > 1 or len(calls) > 1 or part(choices, 0, "message", "tool_calls"):
@@ -97,6 +101,7 @@ def _foreign(place: str, sample: Any, model: str | None, stated: Mapping[str, An
     return Foreign(
         place=place,
         tool=TOOL,
+        origin=task,
         identity=str(part(sample, "uuid") or f"{run} {ident} {epoch}"),
         model=model,
         problem_id=ident,

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 
 from escalade.errors import StoreError
 from escalade.samples.sample import Generation
-from escalade.samples.schema import ATTEMPT, REMEDY, SAMPLE, connect
+from escalade.samples.schema import ATTEMPT, GENERATION, REMEDY, SAMPLE, connect
 
 LOST_RACE = "another process wrote the sample first"
 """The message of an attempt that keeps the tokens of a sample for which another one was kept."""
@@ -28,6 +28,8 @@ _INSERT = (
     f"INSERT INTO samples (key_id, {', '.join(SAMPLE)}) VALUES (?{',?' * len(SAMPLE)}) "
     "ON CONFLICT (key_id, idx) DO NOTHING"
 )
+_MADE = 1 + len(SAMPLE) - len(GENERATION)
+"""Where the generation begins in a row."""
 _ATTEMPT = f"INSERT INTO attempts (key_id, {', '.join(ATTEMPT)}) VALUES (?{',?' * len(ATTEMPT)})"
 _SAMPLES = f"SELECT {', '.join(SAMPLE)} FROM samples WHERE key_id = ?"
 _ATTEMPTS = f"SELECT {', '.join(ATTEMPT)} FROM attempts WHERE key_id = ?"
@@ -233,7 +235,7 @@ class Store:
             self._db.execute("COMMIT")
         except sqlite3.IntegrityError:
             raise
-        except (sqlite3.Error, OverflowError) as error:
+        except (sqlite3.Error, OverflowError, UnicodeEncodeError) as error:
             raise StoreError(f"store {self.path} cannot be written: {error}; {REMEDY}") from error
         finally:
             if self._db.in_transaction:
@@ -269,7 +271,9 @@ class Store:
             f"ORDER BY problem, model, params, {order}"
         )
         with self._reading():
-            yield from self._db.execute(query, () if key is None else key)
+            # Not `yield from`, which closes the cursor with the generator, perhaps behind the end of the connection.
+            for row in self._db.execute(query, () if key is None else key):  # noqa: UP028
+                yield row
 
     def __len__(self) -> int:
         """Number of samples."""
@@ -316,7 +320,7 @@ def _insert_rows(db: sqlite3.Connection, rows: list[tuple[Any, ...]]) -> None:
         db.executemany(_INSERT, rows)
     except UnicodeEncodeError:
         # Half a surrogate pair, as a model cut off within a sign may give: kept as bytes, and read back as it was.
-        db.executemany(_INSERT, [tuple(map(_bytes_of_surrogates, row)) for row in rows])
+        db.executemany(_INSERT, [(*row[:_MADE], *map(_bytes_of_surrogates, row[_MADE:])) for row in rows])
 
 
 def _bytes_of_surrogates(value: Any) -> Any:

@@ -85,7 +85,10 @@ class Verdicts:
 
     def _execute(self, statement: str, *values: object) -> tuple[int, str | None] | None:
         with self._guarded():
-            row: tuple[int, str | None] | None = self._db.execute(statement, values).fetchone()
+            try:
+                row: tuple[int, str | None] | None = self._db.execute(statement, values).fetchone()
+            except UnicodeEncodeError:  # half a surrogate pair in an answer: asked again each time
+                return None
             return row
 
     @contextmanager
@@ -93,7 +96,7 @@ class Verdicts:
         try:
             with self._lock:
                 yield
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeEncodeError) as error:
             raise StoreError(f"store {self.path}: verdicts cannot be kept: {error}") from error
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ Nothing is imported before a model is loaded, which happens in a thread. vLLM st
 from __future__ import annotations
 
 import dataclasses
+import gc
 import importlib.util
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -19,6 +20,8 @@ from escalade.pool import PoolModel
 
 HOTTEST = 2.0
 """The highest temperature that vLLM takes."""
+_END = 20.0
+"""Seconds for vLLM's processes to end by themselves; then they are killed."""
 _MISSING = "engine vllm needs vLLM: pip install 'escalade[vllm]'"
 
 
@@ -119,7 +122,9 @@ def load(model: PoolModel, options: Options, seed: int) -> Llm:
         # ("CPU Generator does not use offset").
         args["enable_chunked_prefill"] = False
     try:
-        return _Loaded(AsyncLLM.from_engine_args(AsyncEngineArgs(**args | dict(options.args))), model, options, can_sleep)
+        return _Loaded(
+            AsyncLLM.from_engine_args(AsyncEngineArgs(**args | dict(options.args))), model, options, can_sleep
+        )
     except EngineError:
         raise
     except Exception as error:  # vLLM raises what its many parts raise
@@ -132,7 +137,7 @@ def _prepare() -> None:
     """Set what vLLM reads from the environment: nobody is told of a run, and standard output stays ours."""
     os.environ.update(VLLM_NO_USAGE_STATS="1", VLLM_DO_NOT_TRACK="1", HF_HUB_DISABLE_TELEMETRY="1")
     os.environ.setdefault("VLLM_LOGGING_STREAM", "ext://sys.stderr")
-    os.environ.setdefault("VLLM_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
     # This process has threads, and a fork of one of those may never come back.
     os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
 
@@ -192,7 +197,7 @@ class _Loaded:
     async def sleep(self, level: int) -> None:
         try:
             await self._llm.sleep(level)
-        except self._failed as error:
+        except Exception as error:  # whatever it is, the model is in no state to go on
             raise Died(str(error)) from error
 
     async def wake(self, level: int) -> None:
@@ -203,8 +208,12 @@ class _Loaded:
             await self._llm.wake_up(tags=["weights"])
             await self._llm.collective_rpc("reload_weights")
             await self._llm.wake_up(tags=["kv_cache"])
-        except self._failed as error:
+        except Exception as error:
             raise Died(str(error)) from error
 
     def shutdown(self) -> None:
-        self._llm.shutdown()
+        llm, self._llm = self._llm, None
+        if llm is not None:
+            llm.shutdown(timeout=_END)
+            del llm
+            gc.collect()  # what is left of it would complain when Python ends

@@ -89,12 +89,12 @@ class Served:
 
     async def close(self) -> None:
         """End the model's processes; one that is being loaded is waited for, as nothing can stop that."""
+        start, self._start = self._start, None
+        if start is not None:
+            await asyncio.wait([start])
+            if start.exception() is None:
+                self._dead.append(start.result())
         async with self._turn:
-            start, self._start = self._start, None
-            if start is not None:
-                await asyncio.wait([start])
-                if start.exception() is None:
-                    self._dead.append(start.result())
             if self._asleep is not None:
                 self._dead.append(self._asleep)
                 self._asleep = None
@@ -106,7 +106,7 @@ class Served:
             wait = self._quiet_until - self._clock()
             if self._asleep is None and wait > 0:
                 if self._failure is not None:
-                    raise self._failure
+                    raise EngineError(str(self._failure))
                 raise EngineError(
                     f"vLLM's engine for {self._alias} died {self._deaths} times and is started anew once in "
                     f"{self._options.restart:g} s ({self._hint()}its log says why)",
@@ -114,34 +114,40 @@ class Served:
                     retry_after=wait,
                 )
             self._start = asyncio.get_running_loop().create_task(self._bring(request.seed))
-            self._start.add_done_callback(self._started)
         return await asyncio.shield(self._start)
 
     async def _bring(self, seed: int) -> Llm:
         """Wake the model, or load it."""
-        async with self._turn:
-            if (llm := self._asleep) is not None:
-                self._asleep = None
-                try:
-                    await llm.wake(self._options.sleep)
-                    return llm
-                except Died:
-                    self._dead.append(llm)
-            await self._clear()  # its memory is needed
-            if self._deaths:
-                self._quiet_until = self._clock() + self._options.restart
-            # An engine that is started again with the seed it had would give the samples it gave.
-            self._starts += 1
-            return await asyncio.to_thread(self._load, (seed + self._starts) % 2**SEED_BITS)
-
-    def _started(self, start: asyncio.Task[Llm]) -> None:
-        """Remember why a start failed: further requests fail alike, and do not load the model in vain again."""
-        error = None if start.cancelled() else start.exception()
-        self._failure = error if isinstance(error, EngineError) else None
-        if error is not None and self._start is start:
+        try:
+            async with self._turn:
+                return await self._wake() or await self._load_anew(seed)
+        except BaseException as error:
+            # Further requests fail alike for a while, and do not load the model in vain again.
             self._start = None
-            if self._failure is not None:
+            if isinstance(error, EngineError):
+                self._failure = error
                 self._quiet_until = self._clock() + self._options.restart
+            raise
+
+    async def _wake(self) -> Llm | None:
+        llm, self._asleep = self._asleep, None
+        if llm is not None:
+            try:
+                await llm.wake(self._options.sleep)
+            except Died:
+                self._dead.append(llm)
+                return None
+        return llm
+
+    async def _load_anew(self, seed: int) -> Llm:
+        await self._clear()  # its memory is needed
+        if self._deaths:
+            self._quiet_until = self._clock() + self._options.restart
+        # An engine that is started again with the seed it had would give the samples it gave.
+        self._starts += 1
+        llm = await asyncio.to_thread(self._load, (seed + self._starts) % 2**SEED_BITS)
+        self._failure = None
+        return llm
 
     async def _draw(self, llm: Llm, request: Request, progress: Progress) -> Generation:
         started = time.perf_counter()
