@@ -21,7 +21,7 @@ ROOMS = [
     ["cascade"],
     ["weights", "ledger", "limits", "evaluation"],
     ["engines"],
-    ["climb", "counters", "asking", "comparing", "executor"],
+    ["climb", "counters", "asking", "comparing", "lanes", "turns", "executor"],
     ["job"],
     ["summary", "dryrun"],
     ["results"],

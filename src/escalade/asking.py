@@ -22,6 +22,7 @@ from escalade.problems import Problem
 from escalade.samples.sample import Generation, Sample, read, sample_seed
 from escalade.samples.store import Attempt, Key, Stored
 
+
 @dataclass(slots=True)
 class Event:
     """What came of a request: a sample, an attempt, or neither where the engine had not been asked yet."""
@@ -73,9 +74,7 @@ class Asking:
         drawing = self._drawing(climb, position)
         model, temperature = drawing.model, drawing.temperature
         seed = sample_seed(self._seed, climb.fingerprint, model.name, temperature, index)
-        return Request(
-            climb.task.problem.id, drawing.messages, model, temperature, drawing.max_tokens, index, seed
-        )
+        return Request(climb.task.problem.id, drawing.messages, model, temperature, drawing.max_tokens, index, seed)
 
     def worst(self, climb: Climb, position: int) -> Amount:
         """Return the most that one request of a tier can use; where money is limited, every model has a price."""

@@ -372,8 +372,7 @@ class Executor:
             elif self._turns.has(alias):
                 held: list[Wish] = []
                 for _ in range(lane.room):
-                    wish = self._send_next(lane, held)
-                    if wish is None:
+                    if not self._send_next(lane, held):
                         break
                 for wish in reversed(held):
                     lane.put_back(wish)
@@ -410,18 +409,18 @@ class Executor:
 
         return rested
 
-    def _send_next(self, lane: Lane, held: list[Wish]) -> Wish | None:
+    def _send_next(self, lane: Lane, held: list[Wish]) -> bool:
         """Send the next request that is wanted and that nobody has asked for; hold what must wait for others."""
         while (wish := lane.take()) is not None:
             refusal = self._send(wish, lane)
             if refusal is None:
                 if wish in lane.running:
-                    return wish
+                    return True
             else:
                 held.append(wish)
                 if refusal.whole_run:
-                    return None
-        return None
+                    break
+        return False
 
     def _send(self, wish: Wish, lane: Lane) -> Refusal | None:
         """Send a request if its sample is still wanted and nobody has it; return why it must wait where it must."""

@@ -105,13 +105,12 @@ class Purse:
         """Reserve what a request may use; return why not where that would overrun a limit."""
         accounts = self._accounts(problem, tier)
         for (name, limits), account in zip(self._limits, accounts, strict=True):
-            for unit, limit, used, reserved, more in zip(
-                _UNITS, limits, account.used, account.reserved, amount, strict=True
-            ):
-                if limit is not None and used + reserved + more > limit:
+            taken = _sum(_sum(account.used, account.reserved), amount)
+            for place, (unit, limit) in enumerate(zip(_UNITS, limits, strict=True)):
+                if limit is not None and taken[place] > limit:
                     reason = (
-                        f"the limit of {limit} {unit} for the {name} is reached: {_written(used)} used, "
-                        f"and the next request may take {_written(more)}"
+                        f"the limit of {limit} {unit} for the {name} is reached: {_written(account.used[place])} used, "
+                        f"and the next request may take {_written(amount[place])}"
                     )
                     return Refusal(reason, waits=account.in_flight > 0, whole_run=name == "run")
         for account in accounts:

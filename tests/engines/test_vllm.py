@@ -1,4 +1,4 @@
-"""The engine vllm: its models' lives with a made-up vLLM; the tiny checkpoint through a real one by `make test-vllm`."""
+"""The engine vllm: lives of models with a made-up vLLM; the tiny checkpoint through a real one by `make test-vllm`."""
 
 import asyncio
 import os
@@ -317,6 +317,43 @@ def test_a_cancelled_request_is_stopped_and_knows_its_tokens(wait: Await) -> Non
     assert loads.given[0].log == ["abort M-0"]
     assert (progress.prompt_tokens, progress.cached_tokens) == (3, 2)
     assert 3 <= progress.completion_tokens < 10
+
+
+def test_a_request_cancelled_while_its_engine_dies_is_cancelled(wait: Await) -> None:
+    class Late(MadeUp):
+        async def stream(self, name: str, prompt: Sequence[int], request: Request, seed: int | None) -> Any:
+            try:
+                await asyncio.sleep(60)
+            except asyncio.CancelledError:
+                raise Died("gone") from None
+            yield
+
+    async def go() -> None:
+        served = Served("M", Options(), Late)
+        job = asyncio.ensure_future(served.generate(request(), Progress()))
+        await asyncio.sleep(0.05)
+        job.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await job
+        await served.close()
+
+    wait(go())
+
+
+def test_a_refused_request_has_used_nothing(wait: Await) -> None:
+    class Strict(MadeUp):
+        async def stream(self, name: str, prompt: Sequence[int], request: Request, seed: int | None) -> Any:
+            raise EngineError("too long")
+            yield
+
+    progress = Progress()
+
+    async def go() -> None:
+        with pytest.raises(EngineError, match="too long"):
+            await Served("M", Options(), Strict).generate(request(), progress)
+
+    wait(go())
+    assert progress == Progress()
 
 
 @pytest.mark.parametrize("finish", ["abort", "error"])

@@ -10,6 +10,7 @@ import gc
 import importlib.util
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple, Protocol
 
 from escalade.engines.base import Request
@@ -192,7 +193,8 @@ class _Loaded:
             raise EngineError(f"vLLM failed on {model.alias}: {said}", retryable=True) from error
 
     async def abort(self, name: str) -> None:
-        await self._llm.abort(name)
+        with suppress(self._dead):  # then there is nothing to stop
+            await self._llm.abort(name)
 
     async def sleep(self, level: int) -> None:
         try:

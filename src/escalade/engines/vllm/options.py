@@ -33,7 +33,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "Qwen/Qwen2.5-Math-72B-Instruct": {"gpus": 2, "memory": 0.90, "context": 4096},
 }
 """Settings that models were published with; options of a pool go before them."""
-QUIET = frozenset({"kv_cache_memory_bytes", "disable_log_stats", "enable_log_requests", "block_size"})
+QUIET = frozenset({"kv_cache_memory_bytes", "disable_log_stats", "enable_log_requests", "block_size", "device_ids"})
 """Arguments that no sample shows."""
 
 

@@ -62,6 +62,9 @@ class Served:
                 return await self._draw(llm, request, progress)
             except Died as error:
                 self._bury(llm)
+                task = asyncio.current_task()
+                if task is not None and task.cancelling():  # it died while the request was cancelled
+                    raise asyncio.CancelledError from error
                 raise EngineError(
                     f"vLLM's engine for {self._alias} died with all that was under way; it is started anew "
                     f"({self._hint()}its log says why)",
@@ -167,6 +170,10 @@ class Served:
         except asyncio.CancelledError:
             # vLLM stops what it streams by itself, but not what was cancelled on its way to it.
             await llm.abort(name)
+            raise
+        except EngineError:
+            if last is None:  # refused: nothing was computed
+                progress.prompt_tokens = None
             raise
         if last is None or last.finish is None or last.finish in _BROKEN:
             raise EngineError(f"vLLM gave up on a request to {self._alias} in its middle", retryable=True)
