@@ -802,3 +802,40 @@ def test_the_same_job_again_is_charged_all_that_it_had_paid_for() -> None:
     assert [i.cost for i in sorted(first.answered, key=lambda i: i.problem.id)] == [
         i.cost for i in sorted(again.answered, key=lambda i: i.problem.id)
     ]
+
+
+def test_warm_up_asks_one_sample_until_its_first_token() -> None:
+    """The engine says when; the others of the tier wait meanwhile, and other problems do not."""
+
+    class Slow(ScriptedEngine):
+        told: list[tuple[str, int, int]] = []
+
+        async def sample(self, request: Request, progress: Progress) -> Generation:
+            self.requests.append(request)
+            await asyncio.sleep(0.01)
+            self.told.append((request.problem_id, request.index, len(self.requests)))
+            progress.completion_tokens += 1
+            await asyncio.sleep(0.05)
+            return self.script(request)
+
+    within = pool("S")
+    within = within.model_copy(update={"models": tuple(m.model_copy(update={"warm_up": True}) for m in within.models)})
+    engine = Slow(answering({"S": ["1", "2", "3", "4"]}), slots=64)
+    ran = run(tasks(2, "mv_S_k4_t0.7", within=within), engine, within=within, policy=Policy(stop="none"))
+    assert len(ran.answered) == 2
+    first = [(r.problem_id, r.index) for r in engine.requests[:2]]
+    assert sorted(first) == [("p0", 0), ("p1", 0)]
+    assert [sent for ident, index, sent in engine.told if index == 0] == [2, 2]  # nothing else had been sent by then
+    assert len(engine.requests) == 8
+
+
+def test_models_of_one_device_take_turns_and_rest_in_between() -> None:
+    within = pool()
+    within = within.model_copy(update={"models": tuple(m.model_copy(update={"gpu": "0"}) for m in within.models)})
+    # Always an answer: a fall-back would draw at the first tier again, and so have its model loaded again.
+    engine = ScriptedEngine(wild(1, answers=("1", "1", "1", "2", "3")), delays(1), slots=4)
+    ran = run(tasks(30, CASCADE, "L", within=within), engine, within=within)
+    assert len(ran.answered) == 60
+    order = [request.model.alias for request in engine.requests]
+    assert order == sorted(order, key="SL".index)
+    assert engine.rested == ["S"]

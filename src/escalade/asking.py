@@ -105,11 +105,16 @@ class Asking:
             climb.drawings[position] = drawing
         return drawing
 
-    def start(self, wish: Wish, happened: Callable[[Event], None]) -> None:
-        """Ask an engine for a sample, once; `happened` is told what comes of it, however it ends."""
+    def start(
+        self, wish: Wish, happened: Callable[[Event], None], on_first: Callable[[], None] | None = None
+    ) -> None:
+        """Ask an engine for a sample, once; `happened` is told what comes of it, however it ends.
+
+        `on_first` is called, from whatever thread, at its first token.
+        """
         # What can fail for a fault of the row fails here: in the callback below an error would be lost.
         request = self.request(wish.climb, wish.tier, wish.index)
-        wish.progress = Progress()
+        wish.progress = Progress(on_first=on_first)
         wish.at_engine = False
         wish.job = asyncio.get_running_loop().create_task(self._ask(wish, request))
         # Not in the task itself: one that is cancelled before its first step never runs.

@@ -166,6 +166,8 @@ class Climb:
         """The tier that was entered last."""
         self.fresh = 0
         """Samples generated in this run."""
+        self.warm: set[int] = set()
+        """Tiers of which an engine has read the prompt."""
         self.tally: dict[str, int] = {}
         """How many of the samples that the machine was told of gave each key."""
         self.unheard: deque[tuple[int, Sample, Callable[[], None] | None]] = deque()

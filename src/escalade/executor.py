@@ -180,7 +180,8 @@ class Executor:
         now = asyncio.get_running_loop().time
         for alias in self.pool.aliases:
             if alias in used:
-                self._lanes[alias] = Lane(alias, self._asking.capacity(alias), now)
+                warm_up = self.pool[alias].warm_up
+                self._lanes[alias] = Lane(alias, self._asking.capacity(alias), now, warm_up=warm_up)
                 self._upcoming[alias] = deque()
         seen: set[str] = set()
         for order, task in numbered:
@@ -442,7 +443,7 @@ class Executor:
             try:
                 refusal = self._reserve(wish)
                 if refusal is None:
-                    self._asking.start(wish, self._happen)
+                    self._asking.start(wish, self._happen, self._first_token(lane, wish))
                     self._asked[place] = []
                     lane.begun(wish)
                     climb.running += 1
@@ -458,6 +459,16 @@ class Executor:
         self._apply(climb, actions)
         self._settle(climb)
         return None
+
+    def _first_token(self, lane: Lane, wish: Wish) -> Callable[[], None] | None:
+        if not lane.warm_up:
+            return None
+        loop = asyncio.get_running_loop()
+
+        def first() -> None:
+            loop.call_soon_threadsafe(self._happen, lambda: lane.warmed(wish))
+
+        return first
 
     def _reserve(self, wish: Wish) -> Refusal | None:
         if self._purse is None:

@@ -35,10 +35,14 @@ class Lane:
         alias: of the model.
         capacity: how many requests the engine takes at once.
         now: the clock, in seconds.
+        warm_up: whether further samples of a tier wait until its first one has a token, so that its prompt is read
+            once and the others find it in the engine's cache.
     """
 
-    def __init__(self, alias: str, capacity: int, now: Callable[[], float]) -> None:
-        self.alias, self.capacity, self._now = alias, max(1, capacity), now
+    def __init__(self, alias: str, capacity: int, now: Callable[[], float], *, warm_up: bool = False) -> None:
+        self.alias, self.capacity, self._now, self.warm_up = alias, max(1, capacity), now, warm_up
+        self._cold: dict[Climb, Wish] = {}
+        """Climbs whose first request reads the prompt."""
         self.running: set[Wish] = set()
         self.waiting = 0
         self.retrying = 0
@@ -132,11 +136,21 @@ class Lane:
         wish.sent = self._sent
         self.running.add(wish)
         self._under_way[wish.climb] = self._under_way.get(wish.climb, 0) + 1
+        if self.warm_up and wish.tier not in wish.climb.warm:
+            self._cold[wish.climb] = wish
         self._place(wish.climb)
+
+    def warmed(self, wish: Wish) -> None:
+        """A request has its first token, or has ended: its prompt has been read."""
+        if self._cold.get(wish.climb) is wish:
+            del self._cold[wish.climb]
+            wish.climb.warm.add(wish.tier)
+            self._place(wish.climb)
 
     def over(self, wish: Wish) -> None:
         """A request has ended."""
         self.running.discard(wish)
+        self.warmed(wish)
         left = self._under_way.pop(wish.climb) - 1
         if left:
             self._under_way[wish.climb] = left
@@ -192,7 +206,7 @@ class Lane:
 
     def _place(self, climb: Climb) -> None:
         queue = self._queues.get(climb)
-        if queue:
+        if queue and climb not in self._cold:
             self._tickets += 1
             place = (self._under_way.get(climb, 0), len(queue), climb.order, self._tickets, climb)
             heapq.heappush(self._order, place)

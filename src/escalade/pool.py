@@ -161,6 +161,8 @@ class PoolModel(_Config):
     max_tokens: Count | None = None
     top_p: Fraction01 | None = None
     top_k: Count | None = None
+    warm_up: StrictBool = False
+    """The samples of a tier behind the first are asked once that has its first token: its prompt is then cached."""
     gpu: str | None = None
     """Name of its device, where it shares one: models of one device take turns, each loaded once."""
 

@@ -3,6 +3,9 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +17,7 @@ import escalade
 from escalade import load_pool
 from escalade.engines.base import Demand, Progress, Request
 from escalade.engines.vllm import Engine, llm
+from escalade.engines.vllm.guard import Guard, end
 from escalade.engines.vllm.llm import Died, Piece
 from escalade.engines.vllm.options import Options, options_of
 from escalade.engines.vllm.served import Served
@@ -85,7 +89,7 @@ def test_a_missing_package_is_named_before_anything_is_drawn(monkeypatch: pytest
     engine = Engine("", pool_of(), seed=0)
     with pytest.raises(SettingError, match=r"pip install 'escalade\[vllm\]'"):
         engine.check([Demand(model_of(), 0.7, 1, ["p"])])
-    monkeypatch.setitem(__import__("sys").modules, "vllm", None)
+    monkeypatch.setitem(sys.modules, "vllm", None)
     with pytest.raises(SettingError, match=r"pip install 'escalade\[vllm\]'"):
         wait(engine.sample(request(), Progress()))
     wait(engine.close())
@@ -443,6 +447,56 @@ def test_closing_while_a_model_is_loaded_leaves_nothing(wait: Await) -> None:
     assert all(made.log == ["shutdown"] for made in loads.given)
 
 
+# Whoever is killed leaves nothing behind
+
+
+SLEEPER = "import time; print(flush=True); time.sleep(60)"
+
+
+def lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_p14_what_a_guard_watches_over_ends_with_whoever_is_killed() -> None:
+    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE) as watched:
+        assert watched.stdout is not None
+        watched.stdout.readline()
+        code = (
+            "import sys, time; from escalade.engines.vllm.guard import Guard; "
+            "guard = Guard([int(sys.argv[1])]); print(flush=True); time.sleep(60)"
+        )
+        with subprocess.Popen([sys.executable, "-c", code, str(watched.pid)], stdout=subprocess.PIPE) as owner:
+            assert owner.stdout is not None
+            owner.stdout.readline()
+            assert lives(watched.pid)
+            owner.kill()
+        assert watched.wait(20) == -signal.SIGTERM
+
+
+def test_a_guard_that_is_released_ends_nothing() -> None:
+    with subprocess.Popen([sys.executable, "-c", SLEEPER], stdout=subprocess.PIPE) as watched:
+        assert watched.stdout is not None
+        watched.stdout.readline()
+        Guard([watched.pid]).release()
+        assert lives(watched.pid)
+        end([watched.pid])
+        watched.wait(20)
+
+
+def test_what_does_not_end_by_itself_is_forced() -> None:
+    deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(flush=True); time.sleep(60)"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as watched:
+        assert watched.stdout is not None
+        watched.stdout.readline()
+        end([watched.pid], grace=0.3)
+        assert watched.wait(20) == -signal.SIGKILL
+        end([2**22 + 1])  # nobody's id: nothing happens
+
+
 # vLLM itself
 
 
@@ -538,6 +592,43 @@ def test_vllm_p13_a_run_loses_nothing_when_its_engine_dies(
     assert killed
     assert not any(item.outcome.status == "error" for item in results.answered)
     assert len(results.samples()) == 12 * 8
+
+
+KILLED = """
+import asyncio, os, signal, sys
+from escalade.engines.base import Progress, Request
+from escalade.engines.vllm import Engine
+from escalade.pool import Pool, PoolModel
+
+async def main():
+    model = PoolModel.model_validate_json(sys.argv[1])
+    engine = Engine("", Pool(name="mine", models=(model,)), seed=0)
+    request = Request("p", [{"role": "user", "content": "Hello."}], model, 0.7, 4, 0, 5)
+    assert (await engine.sample(request, Progress())).text
+    (process,) = engine._served["tiny"]._start.result()._llm.engine_core.resources.engine_manager.processes
+    print(process.pid, flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+
+def test_vllm_p14_a_process_that_is_killed_leaves_none_of_vllms(tiny_vllm: Pool, tmp_path: Path) -> None:
+    (tmp_path / "killed.py").write_text(KILLED)
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "killed.py"), tiny_vllm["tiny"].model_dump_json()],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    process = int(done.stdout.split()[-1])
+    for _ in range(300):
+        if not lives(process):
+            break
+        time.sleep(0.1)
+    assert not lives(process)
 
 
 def test_vllm_rests_and_comes_back_and_an_engines_own_seed_survives_many(tiny_vllm: Pool, wait: Await) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -31,14 +31,48 @@ class Request:
     seed: int
 
 
-@dataclass(slots=True)
 class Progress:
     """Raw token counts of a request under way; the engine keeps them up to date, so that what a cancelled request
-    has used is known."""
+    has used is known.
 
-    prompt_tokens: int | None = None
-    cached_tokens: int | None = None
-    completion_tokens: int = 0
+    `on_first` is called, from whatever thread, when the first completion token is there.
+    """
+
+    __slots__ = ("_completion_tokens", "_on_first", "cached_tokens", "prompt_tokens")
+
+    def __init__(
+        self,
+        prompt_tokens: int | None = None,
+        cached_tokens: int | None = None,
+        completion_tokens: int = 0,
+        on_first: Callable[[], None] | None = None,
+    ) -> None:
+        self.prompt_tokens, self.cached_tokens = prompt_tokens, cached_tokens
+        self._completion_tokens = completion_tokens
+        self._on_first = on_first
+
+    @property
+    def completion_tokens(self) -> int:
+        """Tokens generated so far."""
+        return self._completion_tokens
+
+    @completion_tokens.setter
+    def completion_tokens(self, count: int) -> None:
+        first = self._on_first is not None and count and not self._completion_tokens
+        self._completion_tokens = count
+        if first and self._on_first is not None:
+            self._on_first()
+
+    def _counts(self) -> tuple[int | None, int | None, int]:
+        return self.prompt_tokens, self.cached_tokens, self._completion_tokens
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Progress) and self._counts() == other._counts()
+
+    __hash__ = None  # type: ignore[assignment] # its counts change
+
+    def __repr__(self) -> str:
+        return "Progress(prompt_tokens={}, cached_tokens={}, completion_tokens={})".format(*self._counts())
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from escalade.engines.base import Request
 from escalade.engines.transformers import prompt_ids
+from escalade.engines.vllm.guard import Guard
 from escalade.engines.vllm.options import Options
 from escalade.errors import EngineError, SettingError, nearest
 from escalade.pool import PoolModel
@@ -154,6 +155,7 @@ class _Loaded:
 
         self.can_sleep = can_sleep
         self._llm = llm
+        self._guard = Guard([process.pid for process in llm.engine_core.resources.engine_manager.processes])
         self._model, self._chat = model, options.chat
         self._tokenizer = llm.get_tokenizer()
         self._params, self._delta = SamplingParams, RequestOutputKind.DELTA
@@ -217,5 +219,6 @@ class _Loaded:
         llm, self._llm = self._llm, None
         if llm is not None:
             llm.shutdown(timeout=_END)
+            self._guard.release()
             del llm
             gc.collect()  # what is left of it would complain when Python ends

@@ -1,0 +1,238 @@
+"""Streaming: the tables of a run written to Parquet while it goes on, problem by problem, in the order of the problems.
+
+What is held in memory does not grow with the number of problems: rows are written in groups, and a row that comes
+before its turn, once too much of such text is held, waits in a file of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from escalade.climb import Answered
+from escalade.job import Job
+from escalade.rows import LISTS, answer_row, sample_rows
+
+GROUP_ROWS, GROUP_CHARACTERS = 4096, 16_000_000
+"""A group of rows is written when it has so many rows, or so much text."""
+HELD_CHARACTERS = 32_000_000
+"""Text of problems answered before their turn that is held in memory; what is beyond it waits on disk."""
+
+_TEXT, _FLOAT, _INT, _BOOL = pa.large_string(), pa.float64(), pa.int64(), pa.bool_()
+_PROBLEM = {"idx": _TEXT, "problem": _TEXT, "original_solution": _TEXT, "gold_answer": _TEXT, "answer_kind": _TEXT}
+_ANSWER = {
+    "route": _TEXT,
+    "route_to": _TEXT,
+    "is_mv": _BOOL,
+    "is_cascade": _BOOL,
+    "cascade_tiers": _TEXT,
+    "sc_n": _INT,
+    "sc_temp": _FLOAT,
+    "routed_response_text": _TEXT,
+    "response_model": _TEXT,
+    "majority_vote_extracted_answer": _TEXT,
+    "majority_vote_is_correct": _BOOL,
+    "passk_score": _FLOAT,
+    "final_confidence": _FLOAT,
+    "tiers_executed": _INT,
+    "escalation_path": _TEXT,
+    "tier_confidences": _TEXT,
+    "cost_per_tier": _TEXT,
+    "total_cost_usd": _FLOAT,
+    "generated_solutions": _TEXT,
+    "status": _TEXT,
+    "decided_by": _TEXT,
+    "notes": _TEXT,
+    "trace": _TEXT,
+}
+SAMPLES = pa.schema(
+    {
+        "problem_id": _TEXT,
+        "problem": _TEXT,
+        "gold_answer": _TEXT,
+        "answer_kind": _TEXT,
+        "model": _TEXT,
+        "model_name": _TEXT,
+        "temperature": _FLOAT,
+        "tier": _INT,
+        "sample_index": _INT,
+        "answer": _TEXT,
+        "rule": _TEXT,
+        "correct": _BOOL,
+        "text": _TEXT,
+        "prompt_tokens": _INT,
+        "cached_tokens": _INT,
+        "completion_tokens": _INT,
+        "mean_logprob": _FLOAT,
+        "finish_reason": _TEXT,
+        "cost_usd": _FLOAT,
+        "seed": _INT,
+    }
+)
+"""Columns of samples.parquet."""
+
+Row = dict[str, str | float | bool | None]
+"""Plain values; lists as JSON, and null in the place of NaN."""
+
+
+def answers_schema(job: Job) -> pa.Schema:
+    """Return the columns of answers.parquet: the same for every run but for the scores that its problems have."""
+    aliases = dict.fromkeys(alias for task in job.tasks for alias in task.problem.scores)
+    return pa.schema({**_PROBLEM, **{f"score_{alias}": _FLOAT for alias in aliases}, **_ANSWER})
+
+
+class ResultStream:
+    """Writes answers.parquet and samples.parquet, each beside its place until `finish` moves it there.
+
+    Use it as a context manager: what `finish` has not moved by its end is removed.
+
+    Args:
+        job: whose problems, each with an id of its own, come in any order.
+        folder: where the files go; what is there stays until `finish`.
+
+    Raises:
+        OSError: the files cannot be written.
+    """
+
+    def __init__(self, job: Job, folder: Path) -> None:
+        self._job = job
+        self._order = {task.problem.id: position for position, task in enumerate(job.tasks)}
+        self._next = 0
+        self._early = _Early(folder)
+        self._tables: list[_Table] = []
+        for name, schema in (("answers.parquet", answers_schema(job)), ("samples.parquet", SAMPLES)):
+            self._tables.append(_Table(folder / name, schema))
+
+    def add(self, item: Answered) -> None:
+        """Take an answered problem; it is written when all before it are."""
+        position = self._order.pop(item.problem.id)
+        answer = _flat(answer_row(self._job, item))
+        samples = [_flat(row) for row in sample_rows(self._job, item)]
+        if position > self._next:
+            self._early.put(position, [answer, *samples])
+            return
+        self._write([answer, *samples])
+        while (rows := self._early.take(self._next)) is not None:
+            self._write(rows)
+
+    def finish(self) -> None:
+        """Write what is left and move the files to their places; problems that were not answered are missing."""
+        for position in self._early.positions():
+            rows = self._early.take(position)
+            assert rows is not None
+            self._write(rows)
+        for table in self._tables:
+            table.close()
+        for table in self._tables:
+            table.partial.replace(table.path)
+
+    def _write(self, rows: list[Row]) -> None:
+        answers, samples = self._tables
+        self._next += 1
+        answers.add(rows[:1])
+        samples.add(rows[1:])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._early.close()
+        for table in self._tables:
+            table.discard()
+
+
+def partial_of(path: Path) -> Path:
+    """Return the name that a file has beside its place until it is whole."""
+    return path.with_name(f".{path.name}.partial")
+
+
+class _Table:
+    """One Parquet file in groups of rows."""
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path, self.partial = path, partial_of(path)
+        self._schema = schema
+        self._writer = pq.ParquetWriter(self.partial, schema)
+        self._rows: list[Row] = []
+        self._characters = 0
+
+    def add(self, rows: Iterable[Row]) -> None:
+        for row in rows:
+            self._rows.append(row)
+            self._characters += _characters(row)
+            if len(self._rows) >= GROUP_ROWS or self._characters >= GROUP_CHARACTERS:
+                self._flush()
+
+    def close(self) -> None:
+        self._flush()
+        self._writer.close()
+
+    def discard(self) -> None:
+        self._writer.close()
+        self.partial.unlink(missing_ok=True)
+
+    def _flush(self) -> None:
+        if self._rows:
+            rows, self._rows, self._characters = self._rows, [], 0
+            self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
+
+
+class _Early:
+    """Rows of problems that were answered before their turn: in memory, and once that is much, in a file."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._held: dict[int, list[Row]] = {}
+        self._characters = 0
+        self._places: dict[int, tuple[int, int]] = {}
+        self._file: Any = None
+
+    def put(self, position: int, rows: list[Row]) -> None:
+        size = sum(map(_characters, rows))
+        if self._characters + size <= HELD_CHARACTERS:
+            self._held[position] = rows
+            self._characters += size
+            return
+        if self._file is None:
+            self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115 - open as long as this is
+        start = self._file.seek(0, 2)
+        self._places[position] = start, self._file.write(json.dumps(rows).encode())
+
+    def take(self, position: int) -> list[Row] | None:
+        rows = self._held.pop(position, None)
+        if rows is not None:
+            self._characters -= sum(map(_characters, rows))
+            return rows
+        if (place := self._places.pop(position, None)) is None:
+            return None
+        self._file.seek(place[0])
+        rows = json.loads(self._file.read(place[1]))
+        if not self._places:
+            self._file.truncate(0)
+        return rows
+
+    def positions(self) -> list[int]:
+        return sorted([*self._held, *self._places])
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+
+
+def _flat(row: Mapping[str, Any]) -> Row:
+    flat = {name: json.dumps(v, ensure_ascii=False) if isinstance(v, list) else v for name, v in row.items()}
+    return {name: None if v != v else v for name, v in flat.items()}
+
+
+def _characters(row: Row) -> int:
+    """How much room a row takes, roughly: its text, and a thousand for the rest."""
+    return 1000 + sum(len(value) for value in row.values() if isinstance(value, str))
