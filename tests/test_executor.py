@@ -7,17 +7,18 @@ from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from escalade import asking, executor, ledger
+from escalade import asking, dispatch, ledger
 from escalade.cascade.machine import Machine
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered, Task
+from escalade.dispatch import TRIES
 from escalade.engines.base import Progress, Request
 from escalade.errors import EngineError, RouteError, SettingError, StoreError
-from escalade.executor import TRIES, Executor
+from escalade.executor import Executor
 from escalade.limits import Limits
 from escalade.pool import Pool
 from escalade.problems import Problem
@@ -34,7 +35,7 @@ TWICE = "mv_cascade_S_k4_t0.7_S_k8_t0.7"
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(executor, "BACKOFF", 0.0001)
+    monkeypatch.setattr(dispatch, "BACKOFF", 0.0001)
 
 
 def pool(*aliases: str, **settings: Any) -> Pool:
@@ -808,7 +809,7 @@ def test_warm_up_asks_one_sample_until_its_first_token() -> None:
     """The engine says when; the others of the tier wait meanwhile, and other problems do not."""
 
     class Slow(ScriptedEngine):
-        told: list[tuple[str, int, int]] = []
+        told: ClassVar[list[tuple[str, int, int]]] = []
 
         async def sample(self, request: Request, progress: Progress) -> Generation:
             self.requests.append(request)

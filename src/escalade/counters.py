@@ -21,3 +21,6 @@ class Counters:
     waiting: dict[str, int] = field(default_factory=dict)
     """Requests not yet sent, by model alias."""
     running: dict[str, int] = field(default_factory=dict)
+    """Requests under way, by model alias."""
+    allowed: dict[str, int] = field(default_factory=dict)
+    """How many may be, by model alias, as their engines keep up."""

@@ -8,44 +8,33 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import random
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from escalade import ledger
 from escalade.answers.grader import Grader
-from escalade.asking import Asking, Event, said
+from escalade.asking import Asking, Event
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered, Climb, Task, Wish, usage_of
 from escalade.comparing import Comparing
 from escalade.counters import Counters
+from escalade.dispatch import Dispatch, Happening
 from escalade.engines.base import Engine
-from escalade.errors import EngineError
-from escalade.lanes import Lane
 from escalade.limits import Amount, Limits, Purse, Refusal
 from escalade.pool import Pool, PoolModel
 from escalade.routes import executed
 from escalade.samples.sample import Sample
 from escalade.samples.store import Key, Store
-from escalade.turns import Turns
 
 ACTIVE = 4096
 """Problems climbing at once beyond those whose requests fill the engines: a bound on memory where an upper tier is
 slow. Models that take turns on one device have none, as all their problems wait for each other."""
-TRIES = 3
-"""Further tries of a request whose failure is retryable; what fails because its engine fails at everything, or has too
-many requests, is not counted."""
-BACKOFF = 0.1
-"""Seconds before the first of them, on average; each further one waits twice as long."""
 _BATCH = 64
 """Problems begun, and requests sent, before the loop looks at what has come."""
-
-Happening = Event | Callable[[], None]
-"""What came of a request, or what a timer or thread wants done."""
 
 
 @contextmanager
@@ -98,23 +87,15 @@ class Executor:
         self._over: tuple[Status, str] | None = None
         self._stopping = False
         self._on_answer, self._on_event = on_answer, on_event
-        self._jitter = random.Random(seed)
-        self._lanes: dict[str, Lane] = {}
         self._upcoming: dict[str, deque[tuple[int, Task]]] = {}
         """Problems not begun, by the model of their first tier."""
-        self._turns = Turns(pool)
-        self._asked: dict[Hashable, list[Wish]] = {}
-        """The samples being asked for, each with further wishes for the same one: they wait for what comes of it."""
+        self._dispatch = Dispatch(pool, self._asking, self, self._happen, by_key=store is not None, seed=seed)
         self._twins: set[str] = set()
         """Texts that several tasks have: their climbs share samples."""
         self._payers: dict[Key, int] = {}
         """Of these: which climb paid for the prompt."""
         self._happened: list[Happening] = []
         self._waker: asyncio.Future[None] | None = None
-        self._alarms: dict[str, asyncio.TimerHandle] = {}
-        """By model: when an engine that is left alone is to be asked again."""
-        self._busy = 0
-        """Things under way beside requests and comparisons: models put to rest, retries."""
         self._comparing = Comparing(grader or Grader(), self._asking.kind, self._happen, self._go_on)
         self._climbs: set[Climb] = set()
         self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
@@ -140,49 +121,35 @@ class Executor:
         self._open_lanes(numbered)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
-            while True:
+            while self._climbs or self._comparing.under_way or any(self._upcoming.values()):
                 more = self._begin_some()
                 self._pump()
-                if self._happened or more:
-                    await asyncio.sleep(0)  # whatever comes of it, engines and Ctrl-C get their turn
-                elif self._waits:
+                if not self._happened and not more and (self._dispatch.waits or self._comparing.under_way):
                     self._waker = asyncio.get_running_loop().create_future()
                     await self._waker
-                elif self._climbs or any(self._upcoming.values()):
-                    # The store or a limit has met all wishes: there is room for more problems, and for Ctrl-C.
+                else:  # the store or a limit has met what was wanted: engines and Ctrl-C get their turn
                     await asyncio.sleep(0)
-                else:
-                    break
                 self._take()
         except BaseException:
             await self._abandon()
             raise
         finally:
-            handles = [timer, *self._alarms.values()]
-            for handle in (*handles, *(h for climb in self._climbs for h in (climb.timer, climb.deadline))):
+            for handle in (timer, *(h for climb in self._climbs for h in (climb.timer, climb.deadline))):
                 if handle is not None:
                     handle.cancel()
             self._comparing.close()
+            await self._dispatch.close()
 
     def tokens_now(self) -> int:
         """Completion tokens of this run, those of requests under way included."""
-        under_way = sum(w.progress.completion_tokens for lane in self._lanes.values() for w in lane.running)
+        under_way = sum(w.progress.completion_tokens for lane in self._dispatch.lanes.values() for w in lane.running)
         return self.counters.tokens + under_way
-
-    @property
-    def _waits(self) -> bool:
-        """Whether something will happen by itself."""
-        under_way = self._busy or self._comparing.under_way or self._alarms
-        return bool(under_way) or any(lane.running for lane in self._lanes.values())
 
     def _open_lanes(self, numbered: Sequence[tuple[int, Task]]) -> None:
         used = {tier.model for _, task in numbered if task.route is not None for tier in task.route.tiers}
-        now = asyncio.get_running_loop().time
-        for alias in self.pool.aliases:
-            if alias in used:
-                warm_up = self.pool[alias].warm_up
-                self._lanes[alias] = Lane(alias, self._asking.capacity(alias), now, warm_up=warm_up)
-                self._upcoming[alias] = deque()
+        aliases = [alias for alias in self.pool.aliases if alias in used]
+        self._dispatch.open(aliases)
+        self._upcoming = {alias: deque() for alias in aliases}
         seen: set[str] = set()
         for order, task in numbered:
             if self.store is not None:
@@ -204,16 +171,15 @@ class Executor:
         """Begin problems where an engine would else run out of them; return whether there are more for it now."""
         left = _BATCH
         for alias, upcoming in self._upcoming.items():
-            lane = self._lanes[alias]
-            while upcoming and left and self._may_begin(lane):
+            while upcoming and left and self._may_begin(alias):
                 self._begin(*upcoming.popleft())
                 left -= 1
         return not left
 
-    def _may_begin(self, lane: Lane) -> bool:
-        if not self._turns.has(lane.alias) or not (lane.wants_climbs or lane.given_up):
+    def _may_begin(self, alias: str) -> bool:
+        if not self._dispatch.begins(alias):
             return False
-        return self._turns.shared or len(self._climbs) < ACTIVE + sum(lane.capacity for lane in self._lanes.values())
+        return self._dispatch.turns.shared or len(self._climbs) < ACTIVE + self._dispatch.capacity
 
     def _begin(self, order: int, task: Task) -> None:
         assert task.route is not None
@@ -229,8 +195,7 @@ class Executor:
         )
         climb = Climb(order, task, ran.route, machine, self.pool)
         self._climbs.add(climb)
-        if self._on_event is not None:
-            self._on_event("begun", {"problem": task.problem.id, "route": str(task.route)})
+        self._tell_of("begun", problem=task.problem.id, route=task.text)
         limit = self.limits.problem_seconds
         climb.deadline = self._later(limit, lambda: self._end(climb, Status.DEADLINE, f"out of its {limit:g} s"))
         self._apply(climb, machine.start())
@@ -269,7 +234,7 @@ class Executor:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
                 climb.wishes[draw.tier, index] = wish
-                self._lane(wish).queue(wish)
+                self._dispatch.queue(wish)
         return [have[index] for index in sorted(have)]
 
     def _go_on(self, climb: Climb, actions: Sequence[Action]) -> None:
@@ -350,127 +315,63 @@ class Executor:
     def _report(self, answered: Answered) -> None:
         self.counters.done += 1
         if self._on_event is not None:
-            outcome = answered.outcome
+            outcome, usd = answered.outcome, answered.cost.usd
             owner = None if outcome.decided_by is None else answered.tiers[outcome.decided_by].tier.model
-            usd = answered.cost.usd
             facts = {"status": outcome.status.value, "answer": outcome.answer, "decided_by": owner}
-            cost = None if usd is None else str(usd)
-            self._on_event("outcome", {"problem": answered.problem.id, **facts, "cost_usd": cost})
+            self._tell_of("outcome", problem=answered.problem.id, **facts, cost_usd=None if usd is None else str(usd))
         if self._on_answer is not None:
             self._on_answer(answered)
 
     # -- requests ---------------------------------------------------------------------------------------------
 
-    def _lane(self, wish: Wish) -> Lane:
-        return self._lanes[wish.climb.route.tiers[wish.tier].model]
-
     def _pump(self) -> None:
-        """Send what the engines have room for."""
-        for alias, lane in self._lanes.items():
-            if lane.given_up is not None:
-                for wish in lane.clear():
-                    self._give_up(wish, lane.given_up)
-            elif self._turns.has(alias):
-                held: list[Wish] = []
-                for _ in range(lane.room):
-                    if not self._send_next(lane, held):
-                        break
-                for wish in reversed(held):
-                    lane.put_back(wish)
-                if lane.waiting and alias not in self._alarms and (seconds := lane.opens_in) is not None:
-                    self._alarms[alias] = asyncio.get_running_loop().call_later(
-                        seconds, self._happen, self._open(alias)
-                    )
+        """Send what the engines have room for; let others have a device where one is done with it."""
+        self._dispatch.pump()
+        for alias, lane in self._dispatch.lanes.items():
             self.counters.waiting[alias] = lane.waiting
             self.counters.running[alias] = len(lane.running)
-        self._turn()
+        if not self._comparing.under_way:
+            self._dispatch.pass_on({alias for alias, upcoming in self._upcoming.items() if upcoming})
 
-    def _open(self, alias: str) -> Callable[[], None]:
-        def opened() -> None:
-            del self._alarms[alias]
+    def met(self, wish: Wish) -> bool:
+        """Whether a wish needs no request: it is not wanted any more, or the store has the sample."""
+        climb = wish.climb
+        if wish.unwanted or climb.machine.outcome is not None:
+            return True
+        have = self._have(climb, wish.tier, [wish.index]) if self.store is not None else {}
+        if not have:
+            return False
+        climb.wishes.pop((wish.tier, wish.index), None)
+        sample, paid = have[wish.index]
+        self._go_on(climb, self._hear(climb, wish.tier, sample, paid=paid))
+        return True
 
-        return opened
+    def refuse(self, wish: Wish, refusal: Refusal) -> None:
+        """A limit will never allow a request: the problem ends with what it has."""
+        self._end(wish.climb, Status.BUDGET, refusal.reason)
 
-    def _turn(self) -> None:
-        """Let the next model have a shared device, once the one that has it is done."""
-        if not self._turns.shared or self._busy or self._comparing.under_way:
+    def fail(self, wish: Wish, reason: str) -> None:
+        """A request cannot be made, or has failed for good: so has its problem."""
+        wish.climb.wishes.pop((wish.tier, wish.index), None)
+        if not wish.unwanted and not self._stopping:
+            self._go_on(wish.climb, wish.climb.machine.fail(reason))
+
+    def say(self, event: str, wish: Wish | None, **facts: object) -> None:
+        """Tell whoever listens what happens to a request."""
+        if self._on_event is None:
             return
-        idle = {alias for alias, lane in self._lanes.items() if lane.idle and not self._upcoming[alias]}
-        for done in self._turns.pass_on(self._lanes.keys() - idle):
-            if self._on_event is not None:
-                self._on_event("turn", {"from": done})
-            self._busy += 1
-            resting = asyncio.get_running_loop().create_task(self._asking.rest(done))
-            resting.add_done_callback(lambda task: self._happen(self._rested(task)))
+        if wish is None:
+            self._tell_of(event, **facts)
+            return
+        problem, model = wish.climb.task.problem.id, wish.climb.route.tiers[wish.tier].model
+        self._tell_of(event, problem=problem, tier=wish.tier, model=model, index=wish.index, **facts)
 
-    def _rested(self, task: asyncio.Task[None]) -> Callable[[], None]:
-        def rested() -> None:
-            self._busy -= 1
-            task.result()
+    def _tell_of(self, event: str, **facts: object) -> None:
+        if self._on_event is not None:
+            self._on_event(event, facts)
 
-        return rested
-
-    def _send_next(self, lane: Lane, held: list[Wish]) -> bool:
-        """Send the next request that is wanted and that nobody has asked for; hold what must wait for others."""
-        while (wish := lane.take()) is not None:
-            refusal = self._send(wish, lane)
-            if refusal is None:
-                if wish in lane.running:
-                    return True
-            else:
-                held.append(wish)
-                if refusal.whole_run:
-                    break
-        return False
-
-    def _send(self, wish: Wish, lane: Lane) -> Refusal | None:
-        """Send a request if its sample is still wanted and nobody has it; return why it must wait where it must."""
-        climb, machine = wish.climb, wish.climb.machine
-        if wish.unwanted or machine.outcome is not None:
-            lane.drop(wish)
-            return None
-        place = self._place(wish)
-        if place in self._asked:
-            self._asked[place].append(wish)
-            lane.drop(wish)
-            return None
-        if self.store is not None and (have := self._have(climb, wish.tier, [wish.index])):
-            lane.drop(wish)
-            climb.wishes.pop((wish.tier, wish.index), None)
-            sample, paid = have[wish.index]
-            actions = self._hear(climb, wish.tier, sample, paid=paid)
-        else:
-            try:
-                refusal = self._reserve(wish)
-                if refusal is None:
-                    self._asking.start(wish, self._happen, self._first_token(lane, wish))
-                    self._asked[place] = []
-                    lane.begun(wish)
-                    climb.running += 1
-                    self._say("sent", wish)
-                    return None
-            except Exception as error:  # the row's error, as a failed request is
-                actions = machine.fail(said(wish, error))
-            else:
-                if refusal.waits:
-                    return refusal
-                actions = machine.end(Status.BUDGET, refusal.reason)
-            lane.drop(wish)
-        self._apply(climb, actions)
-        self._settle(climb)
-        return None
-
-    def _first_token(self, lane: Lane, wish: Wish) -> Callable[[], None] | None:
-        if not lane.warm_up:
-            return None
-        loop = asyncio.get_running_loop()
-
-        def first() -> None:
-            loop.call_soon_threadsafe(self._happen, lambda: lane.warmed(wish))
-
-        return first
-
-    def _reserve(self, wish: Wish) -> Refusal | None:
+    def reserve(self, wish: Wish) -> Refusal | None:
+        """Reserve what a request may use; say why not where a limit does not allow it."""
         if self._purse is None:
             return None
         wish.reserved = self._asking.worst(wish.climb, wish.tier)
@@ -509,24 +410,21 @@ class Executor:
     def _enter_books(self, event: Event) -> None:
         """Enter what a request that is over used."""
         wish = event.wish
-        climb, lane = wish.climb, self._lane(wish)
-        lane.over(wish)
+        climb = wish.climb
+        self._dispatch.over(event)
         climb.running -= 1
         if self._purse is not None:
             self._purse.release(climb, wish.tier, wish.reserved)
-        for other in self._asked.pop(self._place(wish)):
-            self._lane(other).queue(other)
         if event.stored is not None:
-            lane.succeeded()
             climb.wishes.pop((wish.tier, wish.index), None)
             sample = self._asking.read(event.stored, climb.task.problem)
             climb.keep(wish.tier, sample, fresh=True, prompt_paid=self._prompt_paid(wish, event.stored.key))
-            self._say("sample", wish, answer=sample.answer, key=sample.key, tokens=sample.generation.completion_tokens)
+            self.say("sample", wish, answer=sample.answer, key=sample.key, tokens=sample.generation.completion_tokens)
             self.counters.fresh += 1
             self.counters.tokens += event.stored.generation.completion_tokens or 0
         elif event.attempt is not None and event.attempt.kind == "cancelled":
             climb.keep_cancelled(wish.tier, usage_of(event.attempt), fresh=True)
-            self._say("cancelled", wish, tokens=event.attempt.completion_tokens)
+            self.say("cancelled", wish, tokens=event.attempt.completion_tokens)
             self.counters.tokens += event.attempt.completion_tokens or 0
 
     def _prompt_paid(self, wish: Wish, key: Key) -> bool:
@@ -545,74 +443,12 @@ class Executor:
             assert sample is not None
             self._apply(climb, self._comparing.hear(climb, wish.tier, sample))
             return
-        lane = self._lane(wish)
-        if event.failure is not None:
-            self._say("failed", wish, message=event.failure, tries=wish.tries)
-        own = event.error is None or self._blamed(lane, wish, event.error)
-        if wish.unwanted or self._stopping or climb.machine.outcome is not None:
-            return
-        if (
-            event.error is not None
-            and event.error.retryable
-            and lane.given_up is None
-            and not (own and wish.tries == TRIES)
-        ):
-            self._try_again(lane, wish, event.error.retry_after or 0.0, own=own)
-            return
-        reason = event.failure or said(wish, "the engine cancelled the request")
-        self._give_up(wish, reason if lane.given_up is None else f"{lane.given_up}; {reason}")
-
-    def _blamed(self, lane: Lane, wish: Wish, error: EngineError) -> bool:
-        """Judge the engine by a failure; return whether it is the fault of this request, as far as can be told."""
-        if error.overloaded:
-            lane.turned_away(wish, error.retry_after)
-            self._say("turned_away", wish, retry_after=error.retry_after, allowed=lane.allowed)
-            return False
-        blamed = not error.retryable or not lane.failed(wish.climb, unreachable=error.unreachable)
-        if not blamed:
-            self._say("left_alone", wish, seconds=lane.opens_in)
-        if lane.given_up is not None:
-            self._say("given_up", wish, message=lane.given_up)
-        return blamed
-
-    def _say(self, name: str, wish: Wish, **facts: Any) -> None:
-        if self._on_event is not None:
-            tier = wish.climb.route.tiers[wish.tier]
-            place = {"problem": wish.climb.task.problem.id, "tier": wish.tier, "model": tier.model, "index": wish.index}
-            self._on_event(name, {**place, **facts})
-
-    def _try_again(self, lane: Lane, wish: Wish, seconds: float, *, own: bool) -> None:
-        if own:
-            seconds = max(seconds, BACKOFF * 2.0**wish.tries)
-            wish.tries += 1
-        wish.climb.running += 1
-        lane.retrying += 1
-        self._busy += 1
-
-        def again() -> None:
-            wish.climb.running -= 1
-            lane.retrying -= 1
-            self._busy -= 1
-            lane.queue(wish)
-            self._settle(wish.climb)
-
-        self._later(seconds * self._jitter.uniform(0.5, 1.5), again)
-
-    def _give_up(self, wish: Wish, reason: str) -> None:
-        climb = wish.climb
-        climb.wishes.pop((wish.tier, wish.index), None)
-        if climb in self._climbs and not wish.unwanted:
-            self._apply(climb, climb.machine.fail(reason))
-            self._settle(climb)
+        self._dispatch.failed(event)
 
     async def _abandon(self) -> None:
         """Stop what is under way and record what it used."""
         self._stopping = True
-        jobs = [wish.job for lane in self._lanes.values() for wish in lane.running if wish.job is not None]
-        for job in jobs:
-            job.cancel()
-        if jobs:
-            await asyncio.wait(jobs)
+        await self._dispatch.stop()
         self._happened = [event for event in self._happened if isinstance(event, Event)]
         self._take()
 
@@ -622,9 +458,3 @@ class Executor:
         wish.unwanted = True
         if wish.job is not None:
             wish.job.cancel()
-
-    def _place(self, wish: Wish) -> Hashable:
-        """Where a sample belongs: samples of the store to whoever has the key, others to their problem."""
-        tier = wish.climb.route.tiers[wish.tier]
-        owner: Hashable = wish.climb if self.store is None else self._asking.key(wish.climb, wish.tier)
-        return owner, tier.model, tier.temperature, wish.index

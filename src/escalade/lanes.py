@@ -171,7 +171,7 @@ class Lane:
         if self._allowed < self.capacity:
             self._allowed = min(self.capacity, self._allowed + 1 / self._allowed)
 
-    def turned_away(self, wish: Wish, retry_after: float | None) -> None:
+    def turned_away(self, wish: Wish, retry_after: float | None, why: str) -> None:
         """The engine has too many requests: it gets half as many, and is left alone as long as it asks.
 
         What had been sent before it last got fewer says nothing new.
@@ -179,11 +179,11 @@ class Lane:
         if wish.sent > self._cut_at:
             self._cut_at = self._sent
             self._allowed = max(1.0, self._allowed / 2)
-        self._trouble(retry_after or 0.0)
+        self._trouble(retry_after or 0.0, why)
         if retry_after:
             self._closed_until = max(self._closed_until, self._now() + retry_after)
 
-    def failed(self, climb: Climb, *, unreachable: bool) -> bool:
+    def failed(self, climb: Climb, *, unreachable: bool, why: str) -> bool:
         """The engine failed at a request; return whether it fails at every one, and not only at those of this climb."""
         self._faults += 1
         self._faulty.add(climb)
@@ -191,18 +191,18 @@ class Lane:
         if self._down and self._now() >= self._closed_until:
             self._closed_until = self._now() + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        self._trouble(0.0)
+        self._trouble(0.0, why)
         return self._down
 
     @property
     def _down(self) -> bool:
         return self._faults >= FAULTS and (self._unreachable or len(self._faulty) > 1)
 
-    def _trouble(self, asked: float) -> None:
+    def _trouble(self, asked: float, why: str) -> None:
         if self._troubled_since is None:
             self._troubled_since = self._now()
         if self._now() - self._troubled_since > PATIENCE + asked:
-            self.given_up = f"{self.alias}: no request has succeeded for {PATIENCE:g} s"
+            self.given_up = f"{self.alias}: no request has succeeded for {PATIENCE:g} s; the last one: {why}"
 
     def _place(self, climb: Climb) -> None:
         queue = self._queues.get(climb)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +11,12 @@ from typing import Any
 
 import pandas as pd
 
-from escalade.cascade.outcome import TierTrace
-from escalade.climb import Answered, TierUse
-from escalade.evaluation.metrics import pass_at_k
+from escalade.climb import Answered
 from escalade.job import Job
-from escalade.samples.sample import Sample
-from escalade.summary import Summary, summarise
+from escalade.rows import LISTS, answer_row, sample_rows
+from escalade.streaming import ResultStream, partial_of
+from escalade.summary import Summary
+from escalade.tally import summarise
 
 
 @dataclass(frozen=True)
@@ -42,28 +41,25 @@ class Results:
 
     def to_pandas(self) -> pd.DataFrame:
         """Return one row per problem: the published columns, `status`, `decided_by`, `notes`, and the trace."""
-        return pd.DataFrame([_row(self.job, item) for item in self.answered], dtype=object).infer_objects()
+        return pd.DataFrame([answer_row(self.job, item) for item in self.answered], dtype=object).infer_objects()
 
     def samples(self) -> pd.DataFrame:
         """Return one row per sample drawn, in the columns of recorded pools."""
-        return pd.DataFrame(sample_rows(self.job, self.answered))
+        return pd.DataFrame([row for item in self.answered for row in sample_rows(self.job, item)])
 
     def write(self, folder: str | Path) -> Path:
         """Write answers.parquet, samples.parquet and summary.json; return the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_answers(self.to_pandas(), folder / "answers.parquet")
-        replace_file(folder / "samples.parquet", lambda path: self.samples().to_parquet(path, index=False))
-        text = json.dumps(self.summary().to_dict(), indent=2, ensure_ascii=False)
-        replace_file(folder / "summary.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+        with ResultStream(self.job, folder) as stream:
+            for position, item in enumerate(self.answered):
+                stream.add(position, item)
+            stream.finish()
+        write_summary(self.summary(), folder)
         return folder
 
     def __len__(self) -> int:
         return len(self.answered)
-
-
-LISTS = ("cascade_tiers", "escalation_path", "tier_confidences", "cost_per_tier", "generated_solutions", "trace")
-"""Columns that hold lists in memory and JSON in Parquet."""
 
 
 def write_answers(table: pd.DataFrame, path: Path) -> None:
@@ -76,138 +72,14 @@ def write_answers(table: pd.DataFrame, path: Path) -> None:
     replace_file(path, lambda target: flat.to_parquet(target, index=False))
 
 
+def write_summary(summary: Summary, folder: Path) -> None:
+    """Write summary.json."""
+    text = json.dumps(summary.to_dict(), indent=2, ensure_ascii=False)
+    replace_file(folder / "summary.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+
+
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     """Write a file beside its place, then put it there whole."""
-    partial = path.with_name(f".{path.name}.partial")
+    partial = partial_of(path)
     write(partial)
     partial.replace(path)
-
-
-def passk_score(item: Answered) -> float:
-    """Return pass@k of the tier that decided, k as executed; NaN where fewer than k samples were drawn."""
-    position = item.outcome.decided_by
-    if item.grade is None or position is None:
-        return math.nan
-    right = item.grade.samples[position]
-    return pass_at_k(len(right), sum(right), item.tiers[position].tier.k)
-
-
-def deciding_samples(item: Answered) -> Sequence[Sample]:
-    """Return the samples of the tier that decided, in launch order."""
-    position = item.outcome.decided_by
-    return () if position is None else item.tiers[position].samples
-
-
-def _row(job: Job, item: Answered) -> dict[str, Any]:
-    problem, outcome, route = item.problem, item.outcome, item.executed
-    owner = outcome.decided_by
-    winning = [s for s in deciding_samples(item) if s.key is not None and s.key in (outcome.answer, *outcome.equal)]
-    first = route.tiers[0] if route is not None else None
-    name = {model.alias: model.name for model in job.pool.models}
-    cost = item.cost.usd
-    costs = [use.cost.usd for use in item.tiers]
-    return {
-        "idx": problem.id,
-        "problem": problem.text,
-        "original_solution": problem.solution,
-        "gold_answer": problem.gold,
-        "answer_kind": problem.answer_kind or job.pool.answer_kind,
-        **{f"score_{alias}": score for alias, score in problem.scores.items()},
-        "route": None if item.route is None else str(item.route),
-        "route_to": None if first is None else name[first.model],
-        "is_mv": route is not None and route.kind.value == "vote",
-        "is_cascade": route is not None and route.is_cascade,
-        "cascade_tiers": None
-        if route is None or not route.is_cascade
-        else [[name[t.model], t.k, t.temperature] for t in route.tiers],
-        "sc_n": None if first is None else first.k,
-        "sc_temp": None if first is None else first.temperature,
-        "routed_response_text": winning[0].generation.text if winning else None,
-        "response_model": None if owner is None else name[item.tiers[owner].tier.model],
-        "majority_vote_extracted_answer": outcome.answer,
-        "majority_vote_is_correct": None if item.grade is None else item.grade.outcome,
-        "passk_score": passk_score(item),
-        "final_confidence": outcome.confidence,
-        "tiers_executed": len(item.tiers),
-        "escalation_path": [use.tier.model for use in item.tiers],
-        "tier_confidences": [t.looks[-1].confidence if t.looks else None for t in outcome.tiers],
-        "cost_per_tier": [None if c is None else float(c) for c in costs],
-        "total_cost_usd": None if cost is None else float(cost),
-        "generated_solutions": [sample.generation.text for sample in deciding_samples(item)],
-        "status": outcome.status.value,
-        "decided_by": None if owner is None else item.tiers[owner].tier.model,
-        "notes": "; ".join(outcome.notes) or None,
-        "trace": [
-            _trace(t, use, item.saved(i), owner == i)
-            for i, (t, use) in enumerate(zip(outcome.tiers, item.tiers, strict=True))
-        ],
-    }
-
-
-def _trace(tier: TierTrace, use: TierUse, saved: int, decided: bool) -> dict[str, Any]:
-    """One tier's story, as plain values."""
-    cost = use.cost.usd
-    return {
-        "model": tier.tier.model,
-        "k": tier.tier.k,
-        "temperature": tier.tier.temperature,
-        "decided": decided,
-        "asked": tier.asked,
-        "drawn": tier.drawn,
-        "saved": saved,
-        "cancelled": use.cancelled,
-        "cost_usd": None if cost is None else str(cost),
-        "prompt_tokens": [u.prompt for u in use.usages],
-        "cached_tokens": [u.cached for u in use.usages],
-        "completion_tokens": [u.completion for u in use.usages],
-        "looks": [
-            {
-                "votes": [[answer, n] for answer, n in look.ballot.votes],
-                "seats": look.ballot.k,
-                "abstained": look.ballot.abstained,
-                "undrawn": max(0, look.ballot.undrawn),
-                "tie": look.ballot.tie,
-                "confidence": look.confidence,
-                "source": look.source,
-                "threshold": look.threshold,
-                "decision": look.decision.value,
-                "reason": look.reason,
-            }
-            for look in tier.looks
-        ],
-    }
-
-
-def sample_rows(job: Job, answered: Sequence[Answered]) -> list[dict[str, Any]]:
-    """Return one row per sample drawn, in the columns of recorded pools."""
-    out: list[dict[str, Any]] = []
-    for item in answered:
-        for position, use in enumerate(item.tiers):
-            right = [None] * len(use.samples) if item.grade is None else item.grade.samples[position]
-            for sample, cost, correct in zip(use.samples, use.costs, right, strict=False):  # behind: cancelled requests
-                generation = sample.generation
-                out.append(
-                    {
-                        "problem_id": item.problem.id,
-                        "problem": item.problem.text,
-                        "gold_answer": item.problem.gold,
-                        "answer_kind": item.problem.answer_kind or job.pool.answer_kind,
-                        "model": use.tier.model,
-                        "model_name": job.pool[use.tier.model].name,
-                        "temperature": use.tier.temperature,
-                        "tier": position,
-                        "sample_index": sample.index,
-                        "answer": sample.answer,
-                        "rule": sample.rule,
-                        "correct": correct,
-                        "text": generation.text,
-                        "prompt_tokens": generation.prompt_tokens,
-                        "cached_tokens": generation.cached_tokens,
-                        "completion_tokens": generation.completion_tokens,
-                        "mean_logprob": generation.mean_logprob,
-                        "finish_reason": generation.finish_reason,
-                        "cost_usd": None if cost.usd is None else float(cost.usd),
-                        "seed": sample.seed,
-                    }
-                )
-    return out

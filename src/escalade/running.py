@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import pandas as pd
 
@@ -20,11 +20,17 @@ from escalade.executor import Executor
 from escalade.job import Job, Problems, prepare
 from escalade.limits import Limits
 from escalade.pool import Pool
-from escalade.results import Results
+from escalade.results import Results, write_summary
 from escalade.routes import Route
 from escalade.samples.store import Store
 from escalade.samples.verdicts import Verdicts
 from escalade.strategies import Strategy
+from escalade.streaming import ResultStream
+from escalade.summary import Summary
+from escalade.tally import Tally
+
+OnEvent = Callable[[str, Mapping[str, Any]], None]
+"""Told what happens in a run, by name and facts."""
 
 
 class Watcher(Protocol):
@@ -35,6 +41,9 @@ class Watcher(Protocol):
 
     def answered(self, item: Answered) -> None:
         """One problem is done."""
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Something happened: see `escalade.executor.Executor`."""
 
 
 def run(
@@ -101,33 +110,98 @@ def run(
     return results
 
 
-def run_job(job: Job, *, store: str | Path | None = None, watcher: Watcher | None = None) -> Results:
-    """Run a prepared job. Ctrl-C ends it early, with what was answered until then and `interrupted` set."""
+def run_job(
+    job: Job, *, store: str | Path | None = None, watcher: Watcher | None = None, on_event: OnEvent | None = None
+) -> Results:
+    """Run a prepared job. Ctrl-C ends it early, with what was answered until then and `interrupted` set.
+
+    `on_event` is told what happens, by name and facts: see `escalade.executor.Executor`.
+    """
     answered: list[Answered] = []
+    ending = _drive(job, store, answered.append, watcher, on_event)
+    order = {task.problem.id: position for position, task in enumerate(job.tasks)}
+    answered.sort(key=lambda item: order[item.problem.id])
+    return Results(job, tuple(answered), ending.seconds, ending.interrupted, ending.grading)
+
+
+def stream_job(
+    job: Job,
+    folder: Path,
+    *,
+    store: str | Path | None = None,
+    watcher: Watcher | None = None,
+    on_event: OnEvent | None = None,
+) -> Summary:
+    """Run a prepared job as `run_job` does, its results written to a folder while it goes on and not kept in memory.
+
+    The files are those of `Results.write`, and are in their places when this returns, after Ctrl-C too. The ids of
+    the problems differ, as those of `prepare` do.
+
+    Raises:
+        OSError: the files cannot be written; at the start, before anything is drawn, where the folder is at fault.
+    """
+    order = {task.problem.id: position for position, task in enumerate(job.tasks)}
+    tally = Tally()
+    with ResultStream(job, folder) as stream:
+
+        def take(item: Answered) -> None:
+            tally.add(item)
+            stream.add(order.pop(item.problem.id), item)
+
+        ending = _drive(job, store, take, watcher, on_event)
+        stream.finish()
+    summary = tally.summary(job, ending.seconds, ending.grading, interrupted=ending.interrupted)
+    write_summary(summary, folder)
+    return summary
+
+
+class _Ending(NamedTuple):
+    """How a run ended."""
+
+    seconds: float
+    interrupted: bool
+    grading: dict[str, Any]
+
+
+def _drive(
+    job: Job,
+    store: str | Path | None,
+    take: Callable[[Answered], None],
+    watcher: Watcher | None,
+    on_event: OnEvent | None,
+) -> _Ending:
     grader = Grader()
     started = time.perf_counter()
     interrupted = False
     try:
-        wait_for(lambda: _run(job, store, watcher, answered, grader))
+        wait_for(lambda: _run(job, store, take, watcher, on_event, grader))
     except KeyboardInterrupt:
         interrupted = True
-    order = {task.problem.id: position for position, task in enumerate(job.tasks)}
-    answered.sort(key=lambda item: order[item.problem.id])
-    return Results(job, tuple(answered), time.perf_counter() - started, interrupted, grader.report())
+    return _Ending(time.perf_counter() - started, interrupted, grader.report())
 
 
 async def _run(
-    job: Job, store: str | Path | None, watcher: Watcher | None, answered: list[Answered], grader: Grader
+    job: Job,
+    store: str | Path | None,
+    take: Callable[[Answered], None],
+    watcher: Watcher | None,
+    on_event: OnEvent | None,
+    grader: Grader,
 ) -> None:
     engines = job.engines()
     kept, verdicts = (None, None) if store is None else (Store(Path(store)), Verdicts(Path(store)))
     grader.memory = verdicts
+    told = [tell for tell in (on_event, None if watcher is None else watcher.event) if tell is not None]
     try:
 
-        def take(item: Answered) -> None:
-            answered.append(item)
+        def answered(item: Answered) -> None:
+            take(item)
             if watcher is not None:
                 watcher.answered(item)
+
+        def happened(name: str, facts: Mapping[str, Any]) -> None:
+            for tell in told:
+                tell(name, facts)
 
         executor = Executor(
             job.pool,
@@ -136,8 +210,9 @@ async def _run(
             policy=job.policy,
             limits=job.limits,
             seed=job.seed,
-            on_answer=take,
+            on_answer=answered,
             grader=grader,
+            on_event=happened if told else None,
         )
         if watcher is not None:
             watcher.begin(executor)

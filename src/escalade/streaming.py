@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from escalade.climb import Answered
 from escalade.job import Job
-from escalade.rows import LISTS, answer_row, sample_rows
+from escalade.rows import answer_row, sample_rows
 
 GROUP_ROWS, GROUP_CHARACTERS = 4096, 16_000_000
 """A group of rows is written when it has so many rows, or so much text."""
@@ -94,7 +94,7 @@ class ResultStream:
     Use it as a context manager: what `finish` has not moved by its end is removed.
 
     Args:
-        job: whose problems, each with an id of its own, come in any order.
+        job: whose problems come in any order.
         folder: where the files go; what is there stays until `finish`.
 
     Raises:
@@ -103,16 +103,14 @@ class ResultStream:
 
     def __init__(self, job: Job, folder: Path) -> None:
         self._job = job
-        self._order = {task.problem.id: position for position, task in enumerate(job.tasks)}
         self._next = 0
         self._early = _Early(folder)
         self._tables: list[_Table] = []
         for name, schema in (("answers.parquet", answers_schema(job)), ("samples.parquet", SAMPLES)):
             self._tables.append(_Table(folder / name, schema))
 
-    def add(self, item: Answered) -> None:
-        """Take an answered problem; it is written when all before it are."""
-        position = self._order.pop(item.problem.id)
+    def add(self, position: int, item: Answered) -> None:
+        """Take the answered problem of a position, counted from 0; it is written when all before it are."""
         answer = _flat(answer_row(self._job, item))
         samples = [_flat(row) for row in sample_rows(self._job, item)]
         if position > self._next:
@@ -215,10 +213,10 @@ class _Early:
         if (place := self._places.pop(position, None)) is None:
             return None
         self._file.seek(place[0])
-        rows = json.loads(self._file.read(place[1]))
+        spilled: list[Row] = json.loads(self._file.read(place[1]))
         if not self._places:
             self._file.truncate(0)
-        return rows
+        return spilled
 
     def positions(self) -> list[int]:
         return sorted([*self._held, *self._places])

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
-from itertools import takewhile
 from typing import Any
 
 from escalade import ledger
-from escalade.cascade.outcome import Decision
-from escalade.climb import Answered, TierUse
-from escalade.evaluation.metrics import Interval, wilson
+from escalade.evaluation.metrics import Interval
 from escalade.job import Job
 
 
@@ -39,6 +35,8 @@ class TierSummary:
     saved: int
     cancelled: int
     cost: ledger.Cost
+    engine_seconds: ledger.Seconds
+    """Of the samples, each with its own time, whenever it was drawn."""
 
     @property
     def accuracy(self) -> float | None:
@@ -82,6 +80,8 @@ class Summary:
     statuses: Mapping[str, int]
     tiers: tuple[TierSummary, ...]
     settings: Mapping[str, Any]
+    ended_by: str | None
+    """The limit that ended the run; None where none did."""
     interrupted: bool
 
     @property
@@ -128,10 +128,12 @@ class Summary:
                     "samples_drawn": tier.samples,
                     "samples_saved": tier.saved,
                     "samples_cancelled": tier.cancelled,
+                    "engine_seconds": tier.engine_seconds.whole,
                 }
                 for tier in self.tiers
             ],
             **self.settings,
+            "ended_by": self.ended_by,
             "interrupted": self.interrupted,
         }
 
@@ -144,108 +146,19 @@ class Summary:
         return ", ".join(parts)
 
 
-def summarise(
-    job: Job,
-    answered: Sequence[Answered],
-    seconds: float,
-    grading: Mapping[str, Any],
-    *,
-    interrupted: bool = False,
-) -> Summary:
-    """Return the summary of what was answered."""
-    graded = [item for item in answered if item.grade is not None]
-    correct = sum(item.grade.outcome for item in graded if item.grade is not None)
-    uses = [use for item in answered for use in item.tiers]
-    return Summary(
-        problems=len(answered),
-        graded=len(graded),
-        correct=correct,
-        interval=wilson(correct, len(graded)),
-        pass_k=_pass_k(graded),
-        cost=ledger.total(item.cost for item in answered),
-        spent=ledger.total(item.fresh_cost for item in answered),
-        prompt_tokens=_tokens([[usage.prompt for usage in use.usages] for use in uses], uses),
-        completion_tokens=_tokens([[usage.completion for usage in use.usages] for use in uses], uses),
-        samples_drawn=sum(len(use.samples) for item in answered for use in item.tiers),
-        samples_generated=sum(item.fresh for item in answered),
-        samples_saved=sum(item.saved(p) for item in answered for p in range(len(item.tiers))),
-        samples_cancelled=sum(use.cancelled for item in answered for use in item.tiers),
-        seconds=seconds,
-        statuses=dict(Counter(item.outcome.status.value for item in answered)),
-        tiers=_tiers(answered),
-        settings={
-            "route": None if job.strategy else job.chosen,
-            "strategy": job.strategy,
-            "pool": job.pool.name,
-            "engine": job.engine,
-            "target": job.policy.target,
-            "confidence": job.policy.confidence,
-            "stop": job.policy.stop,
-            "aggregate": job.policy.aggregate,
-            "seed": job.seed,
-            **ledger.stamp(job.pool),
-            **grading,
-        },
-        interrupted=interrupted,
-    )
-
-
-def _tiers(answered: Sequence[Answered]) -> tuple[TierSummary, ...]:
-    groups: dict[tuple[int, str, int, float], list[tuple[Answered, int]]] = {}
-    for item in answered:
-        for position, use in enumerate(item.tiers):
-            key = (position, use.tier.model, use.tier.k, use.tier.temperature)
-            groups.setdefault(key, []).append((item, position))
-    out: list[TierSummary] = []
-    for (position, model, k, temperature), members in sorted(groups.items()):
-        last = [
-            item.outcome.tiers[p].looks[-1].decision if item.outcome.tiers[p].looks else None for item, p in members
-        ]
-        decided = [item for item, p in members if item.outcome.decided_by == p]
-        grades = [item.grade for item in decided]
-        right = sum(g.outcome for g in grades if g is not None) if None not in grades else None
-        uses = [item.tiers[p] for item, p in members]
-        out.append(
-            TierSummary(
-                position,
-                model,
-                k,
-                temperature,
-                asked=len(members),
-                accepted=sum(d in (Decision.ACCEPT, Decision.ANSWER) for d in last),
-                last_word=sum(d is Decision.ANSWER for d in last),
-                escalated=sum(d is Decision.ESCALATE for d in last),
-                decided=len(decided),
-                correct=right,
-                samples=sum(len(use.samples) for use in uses),
-                saved=sum(item.saved(p) for item, p in members),
-                cancelled=sum(use.cancelled for use in uses),
-                cost=ledger.total(use.cost for use in uses),
-            )
-        )
-    return tuple(out)
-
-
-def _pass_k(graded: Sequence[Answered]) -> PassK | None:
-    rows: list[list[bool]] = []
-    for item in graded:
-        position = item.outcome.decided_by
-        if position is None or item.grade is None:
-            continue  # unanswered: no sample of it is right, whatever k
-        launched = takewhile(lambda pair: pair[0] == pair[1].index, enumerate(item.tiers[position].samples))
-        rows.append([right for _, right in zip(launched, item.grade.samples[position], strict=False)])
-    k = min((len(row) for row in rows), default=0)
-    return PassK(k, sum(any(row[:k]) for row in rows) / len(graded)) if k else None
-
-
-def _tokens(counts: Sequence[Sequence[int | None]], uses: Sequence[TierUse]) -> int | None:
-    total = 0
-    for row, use in zip(counts, uses, strict=True):
-        for position, count in enumerate(row):
-            if count is None and position < len(use.samples):
-                return None
-            total += count or 0
-    return total
+def settings_of(job: Job) -> dict[str, Any]:
+    """Return what a job was asked to do, as plain values."""
+    return {
+        "route": None if job.strategy else job.chosen,
+        "strategy": job.strategy,
+        "pool": job.pool.name,
+        "engine": job.engine,
+        "target": job.policy.target,
+        "confidence": job.policy.confidence,
+        "stop": job.policy.stop,
+        "aggregate": job.policy.aggregate,
+        "seed": job.seed,
+    }
 
 
 def _number(value: Decimal | None) -> float | None:

@@ -55,3 +55,8 @@ def test_grade_says_what_changed_and_writes_where_told(cli: Cli, recording: Path
     assert not table.loc["p1", "majority_vote_is_correct"]
     body = json.loads(cli("grade", "o", "--problems", golds, "--json").out)
     assert [(c["id"], c["before"], c["after"]) for c in body["changes"]] == [("p1", True, False)]
+
+
+def test_E6_answers_tells_that_a_text_is_cut_off(cli: Cli):
+    said = cli("answers", "so it is \\boxed{12", "12")
+    assert "cut off inside it" in said.out and "not equal, as an abstention equals nothing" in said.out

@@ -407,3 +407,10 @@ def _leads_to_a_socket(link: Path) -> bool:
         return str(link.readlink()).startswith("socket:")
     except OSError:
         return False
+
+
+def test_a_model_at_rest_comes_back(case: Case, wait: Await) -> None:
+    before = wait(case.ask(temperature=0.0)).text
+    for _ in range(2):
+        wait(case.engine.rest(case.model))
+    assert wait(case.ask(temperature=0.0)).text == before

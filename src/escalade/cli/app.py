@@ -71,16 +71,22 @@ def run(
     max_cost: opt.MaxCost = None,
     max_cost_per_problem: opt.MaxCostProblem = None,
     max_cost_per_tier: opt.MaxCostTier = None,
+    max_tokens: opt.MaxTokens = None,
+    max_tokens_per_problem: opt.MaxTokensProblem = None,
+    max_tokens_per_tier: opt.MaxTokensTier = None,
     max_samples: opt.MaxSamples = None,
+    max_samples_per_problem: opt.MaxSamplesProblem = None,
+    max_samples_per_tier: opt.MaxSamplesTier = None,
     max_seconds: opt.MaxSeconds = None,
+    max_seconds_per_problem: opt.MaxSecondsProblem = None,
     max_seconds_per_tier: opt.MaxSecondsTier = None,
+    log_json: opt.LogJson = None,
 ) -> None:
     """Answer problems by a route or a strategy; print who decided what, and what it cost."""
     from escalade.cascade.policy import Policy
-    from escalade.cli import display
+    from escalade.cli import running
     from escalade.job import prepare
     from escalade.limits import Limits
-    from escalade.running import run_job
 
     job = prepare(
         problems,
@@ -102,8 +108,14 @@ def run(
             run_usd=opt.money("--max-cost", max_cost),
             problem_usd=opt.money("--max-cost-per-problem", max_cost_per_problem),
             tier_usd=opt.money("--max-cost-per-tier", max_cost_per_tier),
-            problem_samples=max_samples,
+            run_tokens=max_tokens,
+            problem_tokens=max_tokens_per_problem,
+            tier_tokens=max_tokens_per_tier,
+            run_samples=max_samples,
+            problem_samples=max_samples_per_problem,
+            tier_samples=max_samples_per_tier,
             run_seconds=max_seconds,
+            problem_seconds=max_seconds_per_problem,
             tier_seconds=max_seconds_per_tier,
         ),
         limit=limit,
@@ -111,16 +123,10 @@ def run(
     )
     opt.folder("--out", out)
     kept = store if store is not None or job.recorded else Path("escalade.sqlite")
-    with display.Watch(job, kept, quiet=json) as watch:
-        results = run_job(job, store=kept, watcher=watch)
-    results.write(out)
-    if json:
-        display.as_json(results.summary().to_dict())
-    else:
-        display.summary(results, out, kept)
-    if results.interrupted:
+    summary = running.show(job, out, kept, log_json, as_json=json)
+    if summary.interrupted:
         raise typer.Exit(130)
-    if set(results.summary().statuses) == {"error"}:
+    if set(summary.statuses) == {"error"}:
         raise typer.Exit(1)
 
 

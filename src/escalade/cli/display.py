@@ -19,13 +19,14 @@ from rich.text import Text
 
 from escalade import ledger
 from escalade.cascade.outcome import Decision, Status
+from escalade.cli.progress import Tiers
 from escalade.climb import Answered
 from escalade.dryrun import Plan, rounded
 from escalade.executor import Executor
 from escalade.job import Job
 from escalade.pool import Pool
-from escalade.results import Results
 from escalade.routes import Kind, Route, executed
+from escalade.summary import Summary
 
 FEW = 120
 """Up to so many problems, each gets a line as it is answered."""
@@ -46,6 +47,7 @@ class Watch:
         self._job, self._store, self._quiet = job, store, quiet
         self._executor: Executor | None = None
         self._aliases = {tier.model for route in job.routes for tier in route.tiers}
+        self._tiers = Tiers(job.pool)
         self._started = time.monotonic()
         self._said = self._started
         bar = (TextColumn("{task.fields[now]}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeRemainingColumn())
@@ -80,6 +82,7 @@ class Watch:
 
     def answered(self, item: Answered) -> None:
         """Show one problem that is done."""
+        self._tiers.answered(item)
         if self._quiet:
             return
         if len(self._job.tasks) <= FEW:
@@ -87,6 +90,12 @@ class Watch:
         elif not aside.is_terminal and time.monotonic() - self._said >= 5:
             self._said = time.monotonic()
             aside.print(self._state())
+
+    def event(self, name: str, facts: Mapping[str, Any]) -> None:
+        """Take what happens for the tiers that are shown; warn, once, of an engine that fails."""
+        warning = self._tiers.event(name, facts)
+        if warning is not None and not self._quiet:
+            aside.print(f"warning: {warning}", style="yellow", markup=False, soft_wrap=True)
 
     def _notes(self) -> list[str]:
         notes = [note for route in self._job.routes for note in executed(route, self._job.pool).notes]
@@ -97,12 +106,7 @@ class Watch:
             return Text("")
         counters = self._executor.counters
         self._bar.update(self._task, completed=counters.done, now=self._state())
-        queues = "   ".join(
-            f"{alias}: {counters.running.get(alias, 0)} under way, {waiting} waiting"
-            for alias, waiting in counters.waiting.items()
-            if alias in self._aliases
-        )
-        return Group(Text(queues, style="dim"), self._bar)
+        return Group(self._tiers.table(counters, speed=not self._job.recorded), self._bar)
 
     def _state(self) -> str:
         if self._executor is None:
@@ -137,9 +141,8 @@ def _line(item: Answered) -> str:
     return f"{escape(item.problem.id):>6}  {story}  → [bold]{answer}[/] {mark}{status}{why} [dim]{_money(item.cost)}[/]"
 
 
-def summary(results: Results, out: Path, store: Path | None) -> None:
+def summary(s: Summary, out: Path, store: Path | None) -> None:
     """Print the summary of a run and where its tables are."""
-    s = results.summary()
     if s.interrupted:
         console.print("[yellow]stopped early[/]: this is what was answered until then")
     facts = Table.grid(padding=(0, 2))
@@ -168,6 +171,8 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
     )
     facts.add_row("status", ", ".join(f"{name} {n}" for name, n in s.statuses.items()))
     facts.add_row("time", f"{s.seconds:.1f} s")
+    if s.ended_by is not None:
+        facts.add_row("ended by", f"[magenta]{escape(s.ended_by)}[/]")
     if pairs := s.settings.get("undecided_pairs"):
         facts.add_row("undecided", undecided(pairs))
     console.print(facts)
@@ -183,6 +188,7 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
         "decided",
         "accuracy",
         "samples",
+        "engine s",
         "cost",
         box=None,
         header_style="bold",
@@ -192,7 +198,8 @@ def summary(results: Results, out: Path, store: Path | None) -> None:
         table.add_row(
             str(tier.position + 1), tier.model, str(tier.k), f"{tier.temperature:g}", str(tier.asked),
             str(tier.accepted), str(tier.last_word), str(tier.escalated), str(tier.decided),
-            "" if tier.accuracy is None else f"{tier.accuracy:.3f}", str(tier.samples), _money(tier.cost),
+            "" if tier.accuracy is None else f"{tier.accuracy:.3f}", str(tier.samples), _time(tier.engine_seconds),
+            _money(tier.cost),
         )  # fmt: skip
     console.print(table)
     console.print(
@@ -279,6 +286,10 @@ def strategies(name: str | None) -> None:
         table.add_row(entry.name, ", ".join(entry.needs), escape(entry.doc.split("\n", 1)[0]))
     console.print(table)
     console.print("[dim]escalade strategies NAME tells what one is good for[/]")
+
+
+def _time(seconds: ledger.Seconds) -> str:
+    return "" if seconds.whole is None else f"{seconds.whole:.1f}"
 
 
 def _money(cost: ledger.Cost) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from itertools import combinations
 from pathlib import Path
@@ -16,6 +17,7 @@ from escalade.cli.display import console, undecided
 from escalade.regrading import Regraded, regrade
 from escalade.samples.verdicts import Verdicts
 
+_BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])")
 FEW = 20
 """Up to so many changes are listed."""
 
@@ -26,8 +28,11 @@ def show_answers(texts: list[str], kind: str, *, as_json: bool) -> None:
     rows = []
     for text in texts:
         found = chosen.extract(text)
-        answer, rule = (text, None) if found is None else (found.text, found.rule)
-        rows.append({"text": text, "answer": answer, "rule": rule, "key": chosen.key(answer)})
+        # Where no rule finds one, it is an answer itself, unless it is cut off inside one as generated texts are.
+        itself = None if _BOX.search(text) else text
+        answer = itself if found is None else found.text
+        key = None if answer is None else chosen.key(answer)
+        rows.append({"text": text, "answer": answer, "rule": None if found is None else found.rule, "key": key})
     pairs = []
     for a, b in combinations(range(len(rows)), 2):
         verdict, why = _compared(grader, chosen, rows[a]["key"], rows[b]["key"])
@@ -37,9 +42,9 @@ def show_answers(texts: list[str], kind: str, *, as_json: bool) -> None:
         return
     table = Table("", "answer", "found by", "key", box=None, header_style="bold", pad_edge=False)
     for number, row in enumerate(rows, start=1):
-        rule = "no rule: the whole text, taken as an answer" if row["rule"] is None else row["rule"]
+        rule = row["rule"] or ("no rule: taken as an answer itself" if row["answer"] else "no rule: cut off inside it")
         key = "[dim]none: it abstains[/]" if row["key"] is None else f"[bold]{escape(row['key'])}[/]"
-        table.add_row(str(number), escape(str(row["answer"])), rule, key)
+        table.add_row(str(number), escape(row["answer"] or ""), rule, key)
     console.print(table)
     for pair in pairs:
         said = "[green]equal[/]" if pair["equal"] else "[red]not equal[/]"

@@ -81,14 +81,41 @@ MaxCostTier = Annotated[
     str | None,
     typer.Option("--max-cost-per-tier", help="USD for each tier of a problem.", rich_help_panel=LIMITS),
 ]
-MaxSamples = Annotated[
+MaxTokens = Annotated[int | None, typer.Option(help="Tokens generated in the whole job.", rich_help_panel=LIMITS)]
+MaxTokensProblem = Annotated[
+    int | None,
+    typer.Option("--max-tokens-per-problem", help="Tokens generated for each problem.", rich_help_panel=LIMITS),
+]
+MaxTokensTier = Annotated[
+    int | None,
+    typer.Option("--max-tokens-per-tier", help="Tokens generated in each tier of a problem.", rich_help_panel=LIMITS),
+]
+MaxSamples = Annotated[int | None, typer.Option(help="Samples of the whole job.", rich_help_panel=LIMITS)]
+MaxSamplesProblem = Annotated[
     int | None,
     typer.Option("--max-samples-per-problem", help="Samples of each problem.", rich_help_panel=LIMITS),
 ]
+MaxSamplesTier = Annotated[
+    int | None,
+    typer.Option("--max-samples-per-tier", help="Samples of each tier of a problem.", rich_help_panel=LIMITS),
+]
 MaxSeconds = Annotated[float | None, typer.Option(help="Seconds for the run.", rich_help_panel=LIMITS)]
+MaxSecondsProblem = Annotated[
+    float | None,
+    typer.Option("--max-seconds-per-problem", help="Seconds for each problem.", rich_help_panel=LIMITS),
+]
 MaxSecondsTier = Annotated[
     float | None,
     typer.Option("--max-seconds-per-tier", help="A tier that takes longer escalates.", rich_help_panel=LIMITS),
+]
+LogJson = Annotated[
+    Path | None,
+    typer.Option(
+        "--log-json",
+        metavar="FILE",
+        help="Append what happens to FILE, one JSON object a line.",
+        show_default="none",
+    ),
 ]
 
 
