@@ -1,6 +1,7 @@
 # make run    the embedded cascade on the problems that ship with escalade; ARGS are those of `escalade run`
 # make test   lint, types, tests, the published commands, an end-to-end run of the smallest real model
 # make bench  all benchmarks
+# make test-faults   the full fault suite: 200 kills, 10,000 requests to a failing server, 1,000 runs with limits (10 minutes)
 # make test-vllm   the engines vllm and transformers, with vLLM's CPU build in an environment of its own (4 GB); not in CI
 PYTHON ?= python3
 VENV := .venv
@@ -9,7 +10,7 @@ ARGS ?= --limit 12
 # A fallen-behind pip would only say so; the locks decide what is installed.
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/python -m pip install --progress-bar off
 
-.PHONY: run test test-vllm bench lock clean
+.PHONY: run test test-faults test-vllm bench lock clean
 
 run: $(VENV)/.run
 	$(BIN)/escalade models pull
@@ -23,6 +24,10 @@ test: $(VENV)/.dev
 	$(BIN)/python -m pytest
 	$(BIN)/python router_code/test_cascade_parser_standalone.py
 	$(BIN)/python -m benchmarks
+
+test-faults: $(VENV)/.dev
+	$(BIN)/escalade models pull --pool tiny 135M
+	ESCALADE_FAULTS=full $(BIN)/python -m pytest -s --durations=0 tests/faults
 
 # Libraries of this size warn of much that is not ours.
 test-vllm: $(VENV)-vllm/.ready

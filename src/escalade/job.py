@@ -140,6 +140,8 @@ def prepare(
         raise SettingError(f"limit is {limit}: give how many problems to take, at least 1")
     recording = open_recording(engine.partition(":")[2]) if engine and engine.split(":")[0] == "replay" else None
     chosen_pool = _pool(pool, recording, strategy, defaults)
+    if engine is not None:
+        chosen_pool = chosen_pool.with_own_devices()
     asked = _problems(problems, recording, chosen_pool.answer_kind, defaults)
     if limit is not None:
         asked = asked[:limit]

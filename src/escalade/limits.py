@@ -109,8 +109,8 @@ class Purse:
             for place, (unit, limit) in enumerate(zip(_UNITS, limits, strict=True)):
                 if limit is not None and taken[place] > limit:
                     reason = (
-                        f"the limit of {limit} {unit} for the {name} is reached: {_written(account.used[place])} used, "
-                        f"and the next request may take {_written(amount[place])}"
+                        f"the limit of {_written(limit)} {unit} for the {name} is reached: "
+                        f"{_written(account.used[place])} used, and the next request may take {_written(amount[place])}"
                     )
                     return Refusal(reason, waits=account.in_flight > 0, whole_run=name == "run")
         for account in accounts:

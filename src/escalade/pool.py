@@ -278,6 +278,10 @@ class Pool(_Config):
         """The aliases, in the order of the file."""
         return [model.alias for model in self.models]
 
+    def with_own_devices(self) -> Pool:
+        """Return the pool with no device shared: for engines that answer in the place of its own."""
+        return self.model_copy(update={"models": tuple(m.model_copy(update={"gpu": None}) for m in self.models)})
+
     def unknown(self, word: str) -> str:
         """Say that `word` names no model here, what the known ones are and which is nearest."""
         words = [known for model in self.models for known in (model.alias, model.name)]

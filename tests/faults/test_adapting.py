@@ -56,9 +56,7 @@ class Narrow(ScriptedEngine):
 def climb(engine: ScriptedEngine, problems: int, route: str = "mv_S_k4_t0.7") -> tuple[list[Answered], float]:
     models = pool_of("S", "L")
     answered: list[Answered] = []
-    drive = Executor(
-        models, lambda model: engine, store=None, policy=Policy(stop="none"), on_answer=answered.append
-    )
+    drive = Executor(models, lambda model: engine, store=None, policy=Policy(stop="none"), on_answer=answered.append)
     todo = [Task(Problem(f"p{i}", f"Number {i}?"), parse_route(route, models)) for i in range(problems)]
     _, seconds = simulate(drive.run(todo))
     assert len(answered) == problems
@@ -72,25 +70,23 @@ def around(request: Request) -> float:
 @pytest.mark.parametrize("retry_after", [None, 0.5])
 @pytest.mark.parametrize("room", [1, 3, 8, 40, 200])
 def test_a_lane_settles_near_what_its_engine_takes(room: int, retry_after: float | None, size: Size) -> None:
-    engine = Narrow(
-        answering({"S": ["1"]}), around, slots=256, room=lambda now: room, retry_after=retry_after
-    )
-    problems = size(40, 200) * max(1, room // 2)
+    engine = Narrow(answering({"S": ["1"]}), around, slots=256, room=lambda now: room, retry_after=retry_after)
+    problems = size(20, 200) * max(1, min(room, 80) // 2)
     answered, seconds = climb(engine, problems)
     assert {item.outcome.status.value for item in answered} == {"last_tier"}
     ideal = 4 * problems * SECONDS / room
     share = ideal / seconds
     late = sum(when > seconds / 2 for when in engine.turned_away) / (2 * problems)
-    print(f"\nroom {room}, retry after {retry_after}: {share:.0%} of what is possible, {late:.1%} turned away")
+    print(
+        f"\nroom for {room} of 256, retry after {retry_after}: {share:.0%} of what is possible, {late:.1%} turned away"
+    )
     assert share >= 0.5
-    assert late <= 0.5
+    assert late <= (1.1 if room == 1 else 0.5)  # a room of 1 is tried with 2 after each success
 
 
 def test_a_lane_follows_an_engine_whose_room_changes() -> None:
     """From 40 to 5 and back: it is down with the first failures, and up again as requests succeed."""
-    engine = Narrow(
-        answering({"S": ["1"]}), around, slots=64, room=lambda now: 5 if 60 <= now < 120 else 40
-    )
+    engine = Narrow(answering({"S": ["1"]}), around, slots=64, room=lambda now: 5 if 60 <= now < 120 else 40)
     climb(engine, 1500)
     per_second = Counter(int(when) // 20 for when in engine.given)
     assert per_second[4] <= 5 * 20 + 40

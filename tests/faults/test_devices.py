@@ -48,9 +48,7 @@ def test_models_of_one_device_are_active_once_each_and_never_together(k: int, si
         answered: list[Answered] = []
         policy = Policy(target=dice.choice([0.6, 0.9]), stop=dice.choice(["verdict", "none"]))
         with Store(None) as store:
-            drive = Executor(
-                models, lambda model, e=engine: e, store=store, policy=policy, on_answer=answered.append
-            )
+            drive = Executor(models, lambda model, e=engine: e, store=store, policy=policy, on_answer=answered.append)
             todo = [
                 Task(Problem(f"p{i}", f"Number {i}?"), parse_route(dice.choice(ROUTES).format(k=k), models))
                 for i in range(60)

@@ -190,7 +190,7 @@ def test_p14_two_processes_on_one_store_end_alike_and_keep_each_sample_once(tmp_
         begun = Counter((p, m, int(i)) for what, p, m, i, _ in seen if what == "begun")
         assert begun.keys() == have.keys()
         with Store(store) as opened:
-            lost = [attempt for attempt in opened.attempts()]
+            lost = list(opened.attempts())
         assert {(attempt.kind, attempt.message) for attempt in lost} <= {("cancelled", LOST_RACE)}
         assert len(have) + len(lost) == sum(begun.values())  # nobody's request is unaccounted for
         tokens = sum(int(count) for what, *_, count in seen if what == "finished")

@@ -70,6 +70,8 @@ def answer_table(
         slots=slots,
         max_tokens=max_tokens,
     )
+    if isinstance(engine, str):
+        models = models.with_own_devices()
     columns = columns or Columns()
     policy = Policy(target=target)
     routed = routed_job(table, models, columns=columns, policy=policy, seed=seed, votes=votes, escalate=escalate)
