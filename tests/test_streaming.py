@@ -10,6 +10,7 @@ import pytest
 
 import escalade
 from escalade import streaming
+from escalade.errors import SettingError
 from escalade.results import Results
 from escalade.rows import LISTS
 from escalade.running import stream_job
@@ -121,16 +122,8 @@ def test_ctrl_c_leaves_whole_files_of_what_was_answered(tmp_path: Path) -> None:
             raise KeyboardInterrupt
         return Generation("\\boxed{1}", prompt_tokens=1, completion_tokens=1)
 
-    job = ScriptedJob(
-        whole.pool,
-        whole.tasks,
-        whole.policy,
-        whole.limits,
-        0,
-        None,
-        whole.chosen,
-        scripted=ScriptedEngine(script, slots=4),
-    )
+    engine = ScriptedEngine(script, slots=4)
+    job = ScriptedJob(whole.pool, whole.tasks, whole.policy, whole.limits, 0, None, whole.chosen, scripted=engine)
     summary = stream_job(job, tmp_path)
     assert summary.interrupted
     assert 0 < summary.problems < 40
@@ -147,3 +140,16 @@ def test_a_run_stopped_before_the_first_answer_has_all_columns(tmp_path: Path) -
     Results(job, (), 0.0, interrupted=True).write(tmp_path)
     assert pd.read_parquet(tmp_path / "answers.parquet").columns.tolist() == answers_schema(job).names
     assert len(pd.read_parquet(tmp_path / "samples.parquet")) == 0
+
+
+def test_a_folder_is_of_one_run_at_a_time(tmp_path: Path) -> None:
+    results, _ = run_scripted(job_of(5))
+    with ResultStream(results.job, tmp_path) as stream:
+        with pytest.raises(SettingError, match="another run writes its results to"):
+            ResultStream(results.job, tmp_path)
+        for position, item in enumerate(results.answered):
+            stream.add(position, item)
+        stream.finish()
+    assert len(pd.read_parquet(tmp_path / "answers.parquet")) == 5
+    results.write(tmp_path)
+    assert files(tmp_path) == ["answers.parquet", "samples.parquet", "summary.json"]

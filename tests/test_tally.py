@@ -53,7 +53,7 @@ def test_pass_at_k_is_over_the_first_samples_that_every_problem_has() -> None:
     ("limits", "said"),
     [
         (Limits(run_samples=10), "the limit of 10 samples for the run is reached"),
-        (Limits(run_tokens=5000), "the limit of 5000 tokens for the run is reached"),
+        (Limits(run_tokens=3000), "the limit of 3000 tokens for the run is reached"),
         (Limits(run_seconds=0.3), "the limit of 0.3 s for the run is reached"),
         (Limits(problem_samples=1), None),
         (Limits(problem_seconds=0.01), None),

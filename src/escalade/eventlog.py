@@ -20,6 +20,8 @@ from escalade.summary import Summary, settings_of
 
 FLUSH_SECONDS = 1.0
 """No line waits longer before it is in the file."""
+FLUSH_BYTES = 1 << 16
+"""Nor do so many bytes."""
 
 
 class EventLog:
@@ -50,11 +52,10 @@ class EventLog:
         self._path, self._now = path, now
         try:
             broken = _ends_amid_a_line(path)
-            self._file = path.open("a", encoding="ascii", newline="\n")
-            if broken:
-                self._file.write("\n")
+            self._file = path.open("ab", buffering=0)
         except OSError as error:
             raise SettingError(f"{path} cannot be written as a log: {error.strerror or error}; name another") from error
+        self._pending = bytearray(b"\n" if broken else b"")
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._flusher = threading.Thread(target=self._keep_flushing, name="escalade-log", daemon=True)
@@ -64,25 +65,33 @@ class EventLog:
         """Write one event."""
         moment = self._now().astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
         line = json.dumps(_plain({"time": moment, "event": event, **facts}), allow_nan=False) + "\n"
-        self._try(lambda: self._file.write(line))
+        with self._lock:
+            self._pending += line.encode()
+            if len(self._pending) >= FLUSH_BYTES:
+                self._flush()
 
     def close(self) -> None:
         """Write what is left."""
         self._closed.set()
         self._flusher.join()
-        self._try(self._file.close)
+        with self._lock:
+            self._flush()
+        self._file.close()
 
     def _keep_flushing(self) -> None:
         while not self._closed.wait(FLUSH_SECONDS):
-            self._try(self._file.flush)
+            with self._lock:
+                self._flush()
 
-    def _try(self, action: Callable[[], object]) -> None:
-        with self._lock:
-            if self.failure is None:
-                try:
-                    action()
-                except OSError as error:
-                    self.failure = f"{self._path} cannot be written any more: {error.strerror or error}"
+    def _flush(self) -> None:
+        while self._pending and self.failure is None:
+            try:
+                written = self._file.write(self._pending)
+            except OSError as error:
+                self.failure = f"{self._path} cannot be written any more: {error.strerror or error}"
+            else:
+                del self._pending[:written]
+        self._pending.clear()
 
     def __enter__(self) -> Self:
         return self

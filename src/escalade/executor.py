@@ -19,12 +19,12 @@ from escalade.asking import Asking, Event
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
-from escalade.climb import Answered, Climb, Task, Wish, usage_of
+from escalade.climb import Answered, Climb, Task, TierUse, Wish, usage_of
 from escalade.comparing import Comparing
 from escalade.counters import Counters
 from escalade.dispatch import Dispatch, Happening
 from escalade.engines.base import Engine
-from escalade.limits import Amount, Limits, Purse, Refusal
+from escalade.limits import NOTHING, Amount, Limits, Purse, Refusal, added
 from escalade.pool import Pool, PoolModel
 from escalade.routes import executed
 from escalade.samples.sample import Sample
@@ -119,6 +119,7 @@ class Executor:
             self._asking.refuse_unpriced(task for _, task in numbered)
         self.counters.problems = len(numbered)
         self._open_lanes(numbered)
+        self._expect(numbered)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
             while self._climbs or self._comparing.under_way or any(self._upcoming.values()):
@@ -181,7 +182,7 @@ class Executor:
             return False
         return self._dispatch.turns.shared or len(self._climbs) < ACTIVE + self._dispatch.capacity
 
-    def _begin(self, order: int, task: Task) -> None:
+    def _climb(self, order: int, task: Task) -> Climb:
         assert task.route is not None
         ran = executed(task.route, self.pool)
         machine = Machine(
@@ -193,7 +194,11 @@ class Executor:
             costs=self._costs,
             notes=ran.notes,
         )
-        climb = Climb(order, task, ran.route, machine, self.pool)
+        return Climb(order, task, ran.route, machine, self.pool)
+
+    def _begin(self, order: int, task: Task) -> None:
+        climb = self._climb(order, task)
+        machine = climb.machine
         self._climbs.add(climb)
         self._tell_of("begun", problem=task.problem.id, route=task.text)
         limit = self.limits.problem_seconds
@@ -289,21 +294,49 @@ class Executor:
             return None
         return asyncio.get_running_loop().call_later(seconds, self._happen, action)
 
+    def _amount(self, climb: Climb, position: int, use: TierUse) -> Amount:
+        """Return what a tier has used, as limits count it."""
+        usd = use.cost.known
+        if use.cost.unknown and self.limits.money:  # then it counts as the most it can be
+            usd += use.cost.unknown * self._asking.worst(climb, position).usd
+        tokens = sum(usage.completion or 0 for usage in use.usages)
+        return Amount(usd, tokens, len(use.samples))
+
+    def _expect(self, numbered: Sequence[tuple[int, Task]]) -> None:
+        """Count what the store has of all problems as used, before any of them may use more."""
+        if self._purse is None or self.store is None or not len(self.store):
+            return
+        for order, task in numbered:
+            if task.route is None:
+                continue
+            climb, keys = self._climb(order, task), set[Key]()
+            for position in range(len(climb.route.tiers)):
+                key = self._asking.key(climb, position)
+                if key in keys:  # two tiers share their samples
+                    continue
+                keys.add(key)
+                for stored in self.store.samples(key):
+                    if stored.job == climb.job:
+                        climb.keep(position, self._asking.read(stored, task.problem), fresh=False)
+                for attempt in self.store.attempts(key):
+                    if attempt.job == climb.job and attempt.kind == "cancelled":
+                        climb.keep_cancelled(position, usage_of(attempt), fresh=False)
+            used = NOTHING
+            for position, use in enumerate(climb.uses()):
+                used = added(used, self._amount(climb, position, use))
+            self._purse.expect(order, used)
+
     def _settle(self, climb: Climb) -> None:
         """Bring the books up to date; report the problem once it has an outcome and no request under way."""
         if climb not in self._climbs:
             return
         if self._purse is not None:
             for position, use in enumerate(climb.uses()):
-                usd = use.cost.known
-                if use.cost.unknown and self.limits.money:  # then it counts as the most it can be
-                    usd += use.cost.unknown * self._asking.worst(climb, position).usd
-                tokens = sum(usage.completion or 0 for usage in use.usages)
-                self._purse.settle(climb, position, Amount(usd, tokens, len(use.samples)))
+                self._purse.settle(climb.order, position, self._amount(climb, position, use))
         if climb.machine.outcome is None or climb.running:
             return
         if self._purse is not None:
-            self._purse.forget(climb)
+            self._purse.forget(climb.order)
         self._climbs.discard(climb)
         for handle in (climb.timer, climb.deadline):
             if handle is not None:
@@ -375,7 +408,7 @@ class Executor:
         if self._purse is None:
             return None
         wish.reserved = self._asking.worst(wish.climb, wish.tier)
-        return self._purse.reserve(wish.climb, wish.tier, wish.reserved)
+        return self._purse.reserve(wish.climb.order, wish.tier, wish.reserved)
 
     def _take(self) -> None:
         """Make what happened durable, all of it in one go; then enter it in the books, then tell the machines."""
@@ -414,7 +447,7 @@ class Executor:
         self._dispatch.over(event)
         climb.running -= 1
         if self._purse is not None:
-            self._purse.release(climb, wish.tier, wish.reserved)
+            self._purse.release(climb.order, wish.tier, wish.reserved)
         if event.stored is not None:
             climb.wishes.pop((wish.tier, wish.index), None)
             sample = self._asking.read(event.stored, climb.task.problem)

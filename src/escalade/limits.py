@@ -80,11 +80,13 @@ class Refusal(NamedTuple):
 
 
 class _Account:
-    __slots__ = ("in_flight", "reserved", "used")
+    __slots__ = ("before", "in_flight", "now", "reserved", "used")
 
     def __init__(self) -> None:
         self.used = NOTHING
         self.reserved = NOTHING
+        self.before = self.now = NOTHING
+        """Of a problem: used in earlier runs, and as far as this one has come; the larger of the two is used."""
         self.in_flight = 0
 
 
@@ -105,7 +107,7 @@ class Purse:
         """Reserve what a request may use; return why not where that would overrun a limit."""
         accounts = self._accounts(problem, tier)
         for (name, limits), account in zip(self._limits, accounts, strict=True):
-            taken = _sum(_sum(account.used, account.reserved), amount)
+            taken = added(added(account.used, account.reserved), amount)
             for place, (unit, limit) in enumerate(zip(_UNITS, limits, strict=True)):
                 if limit is not None and taken[place] > limit:
                     reason = (
@@ -114,7 +116,7 @@ class Purse:
                     )
                     return Refusal(reason, waits=account.in_flight > 0, whole_run=name == "run")
         for account in accounts:
-            account.reserved = _sum(account.reserved, amount)
+            account.reserved = added(account.reserved, amount)
             account.in_flight += 1
         return None
 
@@ -124,13 +126,23 @@ class Purse:
             account.reserved = _difference(account.reserved, amount)
             account.in_flight -= 1
 
+    def expect(self, problem: object, used: Amount) -> None:
+        """Count what earlier runs have used for a problem, before this one has come upon it."""
+        whole = self._problems[problem]
+        whole.before = used
+        self._recount(whole)
+
     def settle(self, problem: object, tier: int, used: Amount) -> None:
         """Set what a tier has used so far."""
-        run, whole, own = self._accounts(problem, tier)
-        more = _difference(used, own.used)
+        _, whole, own = self._accounts(problem, tier)
+        whole.now = added(whole.now, _difference(used, own.used))
         own.used = used
-        whole.used = _sum(whole.used, more)
-        run.used = _sum(run.used, more)
+        self._recount(whole)
+
+    def _recount(self, whole: _Account) -> None:
+        known = whole.used
+        whole.used = _larger(whole.before, whole.now)
+        self._run.used = added(self._run.used, _difference(whole.used, known))
 
     def forget(self, problem: object) -> None:
         """Drop the accounts of a problem that is done; what it used stays with the run."""
@@ -141,8 +153,13 @@ class Purse:
         return self._run, self._problems[problem], self._tiers[problem][tier]
 
 
-def _sum(a: Amount, b: Amount) -> Amount:
+def added(a: Amount, b: Amount) -> Amount:
+    """Return the sum."""
     return Amount(a.usd + b.usd, a.tokens + b.tokens, a.samples + b.samples)
+
+
+def _larger(a: Amount, b: Amount) -> Amount:
+    return Amount(max(a.usd, b.usd), max(a.tokens, b.tokens), max(a.samples, b.samples))
 
 
 def _difference(a: Amount, b: Amount) -> Amount:

@@ -139,6 +139,7 @@ def stream_job(
 
     Raises:
         OSError: the files cannot be written; at the start, before anything is drawn, where the folder is at fault.
+        SettingError: another run writes to the folder.
     """
     order = {task.problem.id: position for position, task in enumerate(job.tasks)}
     tally = Tally()

@@ -11,14 +11,20 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from escalade.climb import Answered
+from escalade.errors import SettingError
 from escalade.job import Job
 from escalade.rows import answer_row, sample_rows
+
+try:
+    import fcntl
+except ImportError:  # not on Windows: there nothing tells that another run writes to a folder
+    fcntl = None  # type: ignore[assignment]
 
 GROUP_ROWS, GROUP_CHARACTERS = 4096, 16_000_000
 """A group of rows is written when it has so many rows, or so much text."""
@@ -99,6 +105,7 @@ class ResultStream:
 
     Raises:
         OSError: the files cannot be written.
+        SettingError: another run writes to the folder.
     """
 
     def __init__(self, job: Job, folder: Path) -> None:
@@ -106,8 +113,12 @@ class ResultStream:
         self._next = 0
         self._early = _Early(folder)
         self._tables: list[_Table] = []
-        for name, schema in (("answers.parquet", answers_schema(job)), ("samples.parquet", SAMPLES)):
-            self._tables.append(_Table(folder / name, schema))
+        try:
+            for name, schema in (("answers.parquet", answers_schema(job)), ("samples.parquet", SAMPLES)):
+                self._tables.append(_Table(folder / name, schema))
+        except BaseException:
+            self._discard()
+            raise
 
     def add(self, position: int, item: Answered) -> None:
         """Take the answered problem of a position, counted from 0; it is written when all before it are."""
@@ -129,7 +140,7 @@ class ResultStream:
         for table in self._tables:
             table.close()
         for table in self._tables:
-            table.partial.replace(table.path)
+            table.move()
 
     def _write(self, rows: list[Row]) -> None:
         answers, samples = self._tables
@@ -143,6 +154,9 @@ class ResultStream:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._discard()
+
+    def _discard(self) -> None:
         self._early.close()
         for table in self._tables:
             table.discard()
@@ -157,9 +171,10 @@ class _Table:
     """One Parquet file in groups of rows."""
 
     def __init__(self, path: Path, schema: pa.Schema) -> None:
-        self.path, self.partial = path, partial_of(path)
-        self._schema = schema
-        self._writer = pq.ParquetWriter(self.partial, schema)
+        self._path, self._partial, self._schema = path, partial_of(path), schema
+        self._moved = False
+        self._lock = _hold(self._partial)
+        self._writer = pq.ParquetWriter(self._partial, schema)
         self._rows: list[Row] = []
         self._characters = 0
 
@@ -174,14 +189,36 @@ class _Table:
         self._flush()
         self._writer.close()
 
+    def move(self) -> None:
+        self._partial.replace(self._path)
+        self._moved = True
+
     def discard(self) -> None:
         self._writer.close()
-        self.partial.unlink(missing_ok=True)
+        if not self._moved:  # else a file of that name is another run's
+            self._partial.unlink(missing_ok=True)
+        if self._lock is not None:
+            self._lock.close()
 
     def _flush(self) -> None:
         if self._rows:
             rows, self._rows, self._characters = self._rows, [], 0
             self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
+
+
+def _hold(partial: Path) -> IO[bytes] | None:
+    """Hold a file as long as what is returned is open."""
+    if fcntl is None:
+        return None
+    file = partial.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise SettingError(f"another run writes its results to {partial.parent}; name another folder") from error
+    except OSError:  # a file system without locks
+        pass
+    return file
 
 
 class _Early:

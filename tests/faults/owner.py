@@ -1,4 +1,4 @@
-"""An engine whose owner keeps books of his own: every token that he would bill, whatever became of the request."""
+"""Engines that watch: one keeps its owner's own books, the other knows which model has its device."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def answers(request: Request) -> Generation:
 
 @dataclass
 class Owned(ScriptedEngine):
-    """Tells what a cancelled request used, and sometimes fails before it has used anything."""
+    """Bills every token, those of cancelled requests too; it sometimes fails before it has used any."""
 
     fails: float = 0.0
     """Share of requests."""
     billed: dict[str, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
     """By problem: tokens of prompts and of answers, and samples given."""
-    usd: Counter[str] = field(default_factory=Counter)
-    """By model alias: tokens of prompts and answers together."""
+    by_model: Counter[str] = field(default_factory=Counter)
+    """Tokens of prompts and answers together, by alias."""
 
     async def sample(self, request: Request, progress: Progress) -> Generation:
         """Answer, and bill."""
@@ -55,17 +55,19 @@ class Owned(ScriptedEngine):
 
     def _bill(self, request: Request, tokens: int) -> None:
         self.billed[request.problem_id]["tokens"] += tokens
-        self.usd[request.model.alias] += PROMPT + tokens
+        self.by_model[request.model.alias] += PROMPT + tokens
 
 
 @dataclass
 class OneDevice(ScriptedEngine):
-    """Knows which models are in its memory: loaded at a first request, unloaded when put to rest."""
+    """Knows which model is in its memory: each is loaded when it is asked and another one was before."""
 
     loads: Counter[str] = field(default_factory=Counter)
     active: Counter[str] = field(default_factory=Counter)
     together: list[str] = field(default_factory=list)
     """Where two models were active at once, which ones."""
+    order: list[str] = field(default_factory=list)
+    """Models as they became active."""
 
     async def sample(self, request: Request, progress: Progress) -> Generation:
         """Answer; what is asked must be the only model that is asked."""
@@ -80,9 +82,6 @@ class OneDevice(ScriptedEngine):
             return await super().sample(request, progress)
         finally:
             self.active[alias] -= 1
-
-    order: list[str] = field(default_factory=list)
-    """Models as they became active."""
 
 
 def within(seed: str, longest: float) -> Callable[[Request], float]:

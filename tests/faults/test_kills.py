@@ -82,19 +82,24 @@ def rows(path: Path) -> int:
     """Samples and attempts of a store, which must be sound whenever its process was killed."""
     if not path.exists():
         return 0
+    assert findings(path) == []
     with Store(path) as store:
         return len(store) + sum(1 for _ in store.attempts())
 
 
-def killed(settings: Settings, *, after: int, moment: float) -> bool:
-    """Run until the witness file is so many bytes longer, and a moment more; return whether it had to be killed."""
+def killed(settings: Settings, *, after: int, moment: float, begins: bool = True) -> bool:
+    """Run until the witness file is so many bytes longer, and a moment more; return whether it had to be killed.
+
+    One that need not begin is killed a moment after its process was started, perhaps before it has a store.
+    """
     witness = Path(settings.witness)
     before = witness.stat().st_size if witness.exists() else 0
     with climbing(settings) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # ready
+        if begins:
+            process.stdout.readline()  # ready
         ends = time.monotonic() + PATIENCE
-        while process.poll() is None and time.monotonic() < ends:
+        while begins and process.poll() is None and time.monotonic() < ends:
             if witness.exists() and witness.stat().st_size >= before + after:
                 break
             time.sleep(0.0005)
@@ -120,7 +125,11 @@ def test_p14_killed_at_random_moments_the_end_is_that_of_an_uninterrupted_run(
         while True:
             settings = Settings(str(store), str(witness), dice=dice.randrange(10**6), stop=stop)
             seen, kept = len(lines(witness)), rows(store)
-            if kills == size(5, 100) or not killed(
+            if kills == size(5, 100):
+                break
+            if dice.random() < 0.15:
+                killed(settings, after=0, moment=dice.uniform(0, 1.2), begins=False)
+            elif not killed(
                 settings, after=dice.randint(0, 3000), moment=dice.choice([0, 0.003, 0.02]) * dice.random()
             ):
                 break

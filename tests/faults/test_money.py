@@ -78,7 +78,7 @@ def check_owner(limits: Limits, engine: Owned, models: Pool) -> None:
         assert limits.problem_samples is None or bill["samples"] <= limits.problem_samples
     if limits.run_usd is not None and models.billing == "each":
         prices = {model.alias: model.price.output for model in models.models if model.price is not None}
-        assert sum(count * prices[alias] for alias, count in engine.usd.items()) / 1_000_000 <= limits.run_usd
+        assert sum(count * prices[alias] for alias, count in engine.by_model.items()) / 1_000_000 <= limits.run_usd
 
 
 def once(seed: int) -> tuple[int, bool]:

@@ -176,30 +176,16 @@ def summary(s: Summary, out: Path, store: Path | None) -> None:
     if pairs := s.settings.get("undecided_pairs"):
         facts.add_row("undecided", undecided(pairs))
     console.print(facts)
-    table = Table(
-        "tier",
-        "model",
-        "k",
-        "t",
-        "asked",
-        "accepted",
-        "last word",
-        "escalated",
-        "decided",
-        "accuracy",
-        "samples",
-        "engine s",
-        "cost",
-        box=None,
-        header_style="bold",
-        pad_edge=False,
-    )
+    timed = any(tier.engine_seconds.whole is not None for tier in s.tiers)
+    heads = ["tier", "model", "k", "t", "asked", "accepted", "last word", "escalated", "decided", "accuracy", "samples"]
+    table = Table(*heads, *["engine s"] * timed, "cost", box=None, header_style="bold", pad_edge=False)
     for tier in s.tiers:
+        seconds = tier.engine_seconds.whole
         table.add_row(
             str(tier.position + 1), tier.model, str(tier.k), f"{tier.temperature:g}", str(tier.asked),
             str(tier.accepted), str(tier.last_word), str(tier.escalated), str(tier.decided),
-            "" if tier.accuracy is None else f"{tier.accuracy:.3f}", str(tier.samples), _time(tier.engine_seconds),
-            _money(tier.cost),
+            "" if tier.accuracy is None else f"{tier.accuracy:.3f}", str(tier.samples),
+            *["" if seconds is None else f"{seconds:.1f}"] * timed, _money(tier.cost),
         )  # fmt: skip
     console.print(table)
     console.print(
@@ -286,10 +272,6 @@ def strategies(name: str | None) -> None:
         table.add_row(entry.name, ", ".join(entry.needs), escape(entry.doc.split("\n", 1)[0]))
     console.print(table)
     console.print("[dim]escalade strategies NAME tells what one is good for[/]")
-
-
-def _time(seconds: ledger.Seconds) -> str:
-    return "" if seconds.whole is None else f"{seconds.whole:.1f}"
 
 
 def _money(cost: ledger.Cost) -> str:
