@@ -840,3 +840,10 @@ def test_models_of_one_device_take_turns_and_rest_in_between() -> None:
     order = [request.model.alias for request in engine.requests]
     assert order == sorted(order, key="SL".index)
     assert engine.rested == ["S"]
+
+
+def test_a_lane_keeps_no_problem_alive_that_is_done() -> None:
+    ran = run(tasks(600, "mv_S_k4_t0.7"), ScriptedEngine(wild(3), slots=8))
+    lane = ran.executor._dispatch.lanes["S"]
+    assert len(lane._order) <= 64 + 4
+    assert not lane._present and not lane._under_way and not lane._queues

@@ -113,6 +113,23 @@ def test_what_a_finished_problem_used_stays_with_the_run() -> None:
     assert one.reserve("p", 0, usd("0.4")) is None
 
 
+def test_what_earlier_runs_used_counts_before_it_is_come_upon_and_only_once() -> None:
+    again = purse(run_usd=Decimal(10), problem_usd=Decimal(6))
+    again.expect("p", usd(5))
+    again.expect("q", usd(3))
+    assert again.reserve("p", 0, usd(2)) is not None  # of the problem
+    assert again.reserve("r", 0, usd(3)) is not None  # of the run
+    again.settle("p", 0, usd(2))  # has found a part of it
+    assert again.reserve("r", 0, usd(3)) is not None
+    again.settle("p", 0, usd(6))  # all of it, and has used more
+    refusal = again.reserve("r", 0, usd(2))
+    assert refusal is not None
+    assert "9 used" in refusal.reason
+    again.forget("q")  # what was paid stays paid, even if it was not looked at
+    assert again.reserve("r", 0, usd(2)) is not None
+    assert again.reserve("r", 0, usd(1)) is None
+
+
 def test_money_is_written_plainly() -> None:
     small = purse(tier_usd=Decimal("1E-7"))
     small.settle("p", 0, usd("1.0E-8"))

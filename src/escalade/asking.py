@@ -105,9 +105,7 @@ class Asking:
             climb.drawings[position] = drawing
         return drawing
 
-    def start(
-        self, wish: Wish, happened: Callable[[Event], None], on_first: Callable[[], None] | None = None
-    ) -> None:
+    def start(self, wish: Wish, happened: Callable[[Event], None], on_first: Callable[[], None] | None = None) -> None:
         """Ask an engine for a sample, once; `happened` is told what comes of it, however it ends.
 
         `on_first` is called, from whatever thread, at its first token.

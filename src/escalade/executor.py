@@ -363,6 +363,7 @@ class Executor:
         for alias, lane in self._dispatch.lanes.items():
             self.counters.waiting[alias] = lane.waiting
             self.counters.running[alias] = len(lane.running)
+            self.counters.allowed[alias] = lane.allowed
         if not self._comparing.under_way:
             self._dispatch.pass_on({alias for alias, upcoming in self._upcoming.items() if upcoming})
 

@@ -24,6 +24,10 @@ AHEAD = 2
 """Problems beyond the requests an engine takes at once: so it never waits for the next one."""
 
 
+_Place = tuple[int, int, int, int, Climb]
+"""Requests under way, samples still to ask, order of the problem, a ticket, and whose place it is."""
+
+
 class Lane:
     """The queue of one model.
 
@@ -52,7 +56,7 @@ class Lane:
         self._queues: dict[Climb, deque[Wish]] = {}
         self._under_way: dict[Climb, int] = {}
         self._present: dict[Climb, int] = {}
-        self._order: list[tuple[int, int, int, int, Climb]] = []
+        self._order: list[_Place] = []
         """A heap of places; one that is out of date is passed over, as its climb has a newer one."""
         self._tickets = 0
         self._sent = 0
@@ -107,10 +111,11 @@ class Lane:
     def take(self) -> Wish | None:
         """Return the wish that is next, or None; it is then sent, dropped or put back."""
         while self._order:
-            under_way, left, _, _, climb = heapq.heappop(self._order)
-            queue = self._queues.get(climb)
-            if queue is None or left != len(queue) or under_way != self._under_way.get(climb, 0):
+            place = heapq.heappop(self._order)
+            if not self._holds(place):
                 continue
+            climb = place[-1]
+            queue = self._queues[climb]
             wish = queue.popleft()
             self.waiting -= 1
             if queue:
@@ -210,6 +215,15 @@ class Lane:
             self._tickets += 1
             place = (self._under_way.get(climb, 0), len(queue), climb.order, self._tickets, climb)
             heapq.heappush(self._order, place)
+            if len(self._order) > 64 + 4 * len(self._queues):  # places out of date keep climbs that are done alive
+                self._order = [place for place in self._order if self._holds(place)]
+                heapq.heapify(self._order)
+
+    def _holds(self, place: _Place) -> bool:
+        """Whether a place in the heap is still its climb's."""
+        under_way, left, _, _, climb = place
+        queue = self._queues.get(climb)
+        return queue is not None and (under_way, left) == (self._under_way.get(climb, 0), len(queue))
 
     def _leave(self, climb: Climb) -> None:
         left = self._present.pop(climb) - 1

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
+from contextlib import suppress
 from decimal import Decimal
 
 from escalade import ledger
@@ -121,3 +123,50 @@ def test_no_limit_is_ever_exceeded(size: Size) -> None:
     runs = [once(seed) for seed in range(size(50, 1000))]
     assert max(in_flight for in_flight, _ in runs) >= IN_FLIGHT
     assert sum(held for _, held in runs) >= len(runs) // 4
+
+
+def resumed(seed: int) -> bool:
+    """A run that is interrupted again and again, with more problems than begin at once; return whether a limit held."""
+    dice = random.Random(seed)
+    models = pool_of(
+        *("S", "M", "L"), prices=["1", "2", "9"], max_tokens=LONGEST, billing=dice.choice(["each", "once"])
+    )
+    engine = Owned(answers, within(str(seed), 1.0), slots=dice.choice([10, IN_FLIGHT]))
+    routes = ("mv_S_k8_t0.7", "mv_cascade_S_k4_t0.7_L_k1_t0.0", "mv_cascade_M_k4_t0.7_L_k2_t0.5")
+    todo = [
+        Task(Problem(f"p{i}", f"Problem {i}: how much?", "1"), parse_route(dice.choice(routes), models))
+        for i in range(300)
+    ]
+    limits = Limits(
+        run_usd=Decimal(dice.randint(5_000, 60_000)) / 1_000_000,
+        problem_tokens=dice.choice([None, 60]),
+        run_samples=dice.choice([None, 700]),
+    )
+    answered: list[Answered] = []
+
+    async def life(seconds: float | None) -> None:
+        drive = Executor(
+            models, lambda model: engine, store=store, policy=Policy(), limits=limits, on_answer=answered.append
+        )
+        job = asyncio.get_running_loop().create_task(drive.run(todo))
+        if seconds is not None:
+            await asyncio.sleep(seconds)
+            job.cancel()
+        with suppress(asyncio.CancelledError):
+            await job
+
+    with Store(None) as store:
+        for _ in range(4):
+            simulate(life(dice.uniform(0, 6)))
+        answered.clear()
+        simulate(life(None))
+    assert len(answered) == len(todo)
+    check(limits, answered)
+    check_owner(limits, engine, models)
+    return any(item.outcome.status.value == "budget" for item in answered)
+
+
+def test_a_limit_holds_over_all_lives_of_a_run_that_is_resumed(size: Size) -> None:
+    """What the store has of problems that have not begun again is spent, too."""
+    held = [resumed(seed) for seed in range(size(6, 100))]
+    assert sum(held) >= len(held) // 2
