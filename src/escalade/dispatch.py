@@ -130,6 +130,8 @@ class Dispatch:
             return
         busy = {alias for alias, lane in self.lanes.items() if alias in expected or not lane.idle}
         for done in self.turns.pass_on(busy):
+            if done not in self.lanes or not self.lanes[done].used:
+                continue
             self._owner.say("turn", None, done=done)
             resting = asyncio.get_running_loop().create_task(self._asking.rest(done))
             self._resting.add(resting)

@@ -27,6 +27,8 @@ class Plan:
     worst_cost: ledger.Cost
     """Every tier reached, every sample at its token limit, prompts counted at one token a byte."""
     worst_samples: int
+    turns: dict[str, list[str]]
+    """Models that share a device and so run one after the other, in this order; by device."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `--json` prints them."""
@@ -37,6 +39,7 @@ class Plan:
             "breakdown": rows,
             "worst_case_cost_usd": None if usd is None else float(usd),
             "worst_case_samples": self.worst_samples,
+            "turns": self.turns,
             "errors": int(self.table["error"].notna().sum()) if "error" in self.table else 0,
         }
 
@@ -69,7 +72,16 @@ def plan(job: Job) -> Plan:
             more, drawn = worst_case(task.route, job.pool, task.problem.text, job.policy.max_k)
             cost += more
             samples += drawn
-    return Plan(table, breakdown(table), cost, samples)
+    return Plan(table, breakdown(table), cost, samples, _turns(job))
+
+
+def _turns(job: Job) -> dict[str, list[str]]:
+    used = {tier.model for route in job.routes for tier in route.tiers}
+    devices: dict[str, list[str]] = {}
+    for model in job.pool.models:
+        if model.gpu is not None and model.alias in used:
+            devices.setdefault(model.gpu, []).append(model.alias)
+    return {gpu: aliases for gpu, aliases in devices.items() if len(aliases) > 1}
 
 
 def worst_case(route: Route, pool: Pool, text: str, max_k: int) -> tuple[ledger.Cost, int]:

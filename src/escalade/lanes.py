@@ -96,6 +96,11 @@ class Lane:
         return not (self.waiting or self.running or self.retrying)
 
     @property
+    def used(self) -> bool:
+        """Whether the engine has been asked anything."""
+        return self._sent > 0
+
+    @property
     def opens_in(self) -> float | None:
         """Seconds until the engine is asked again; None where it may be asked now."""
         left = self._closed_until - self._now()

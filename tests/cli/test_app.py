@@ -231,3 +231,10 @@ def test_ctrl_c_keeps_what_was_paid_for_and_the_same_command_resumes(tmp_path: P
     assert body["problems"] == 5
     assert 0 < body["samples_generated"] < body["samples_drawn"] == 15
     assert (tmp_path / "escalade.sqlite").exists()
+
+
+def test_route_says_which_models_take_turns(cli: Cli) -> None:
+    said = cli("route", "--pool", "qwen2.5-math", "--route", "mv_cascade_1.5B_k4_t0.7_7B_k4_t0.7_72B_k1_t0.0")
+    assert "one model at a time on gpu 0: 1.5B, then 7B, then 72B" in said.out
+    # Engines that answer in the place of the pool's have devices of their own.
+    assert "one model at a time" not in cli("route", "--pool", "qwen2.5-math", "--route", "7B").out

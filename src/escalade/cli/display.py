@@ -235,6 +235,8 @@ def plan(job: Job, planned: Plan, path: Path) -> None:
         "every sample at its token limit, prompts at one token a byte)[/]",
         soft_wrap=True,
     )
+    for gpu, aliases in planned.turns.items():
+        console.print(f"one model at a time on gpu {escape(gpu)}: {', then '.join(map(escape, aliases))}")
     console.print(f"[dim]routing table: {path}[/]", soft_wrap=True)
 
 
