@@ -71,7 +71,7 @@ def around(request: Request) -> float:
 @pytest.mark.parametrize("room", [1, 3, 8, 40, 200])
 def test_a_lane_settles_near_what_its_engine_takes(room: int, retry_after: float | None, size: Size) -> None:
     engine = Narrow(answering({"S": ["1"]}), around, slots=256, room=lambda now: room, retry_after=retry_after)
-    problems = size(20, 200) * max(1, min(room, 80) // 2)
+    problems = size(20, 200) * max(1, min(room, size(20, 80)) // 2)
     answered, seconds = climb(engine, problems)
     assert {item.outcome.status.value for item in answered} == {"last_tier"}
     ideal = 4 * problems * SECONDS / room

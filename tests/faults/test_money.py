@@ -168,5 +168,5 @@ def resumed(seed: int) -> bool:
 
 def test_a_limit_holds_over_all_lives_of_a_run_that_is_resumed(size: Size) -> None:
     """What the store has of problems that have not begun again is spent, too."""
-    held = [resumed(seed) for seed in range(size(6, 100))]
+    held = [resumed(seed) for seed in range(size(3, 100))]
     assert sum(held) >= len(held) // 2
