@@ -21,7 +21,7 @@ ROOMS = [
     ["cascade"],
     ["weights", "ledger", "limits", "evaluation"],
     ["engines"],
-    ["climb", "counters", "asking", "comparing", "lanes", "turns", "dispatch", "executor"],
+    ["climb", "counters", "asking", "comparing", "lanes", "turns", "dispatch", "books", "executor"],
     ["job"],
     ["summary", "tally", "dryrun"],
     ["rows", "streaming"],

@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from escalade import ledger
 from escalade.answers.grader import Grader
 from escalade.asking import Asking, Event
+from escalade.books import Books
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
-from escalade.climb import Answered, Climb, Task, TierUse, Wish, usage_of
+from escalade.climb import Answered, Climb, Task, Wish
 from escalade.comparing import Comparing
 from escalade.counters import Counters
 from escalade.dispatch import Dispatch, Happening
 from escalade.engines.base import Engine
-from escalade.limits import NOTHING, Amount, Limits, Purse, Refusal, added
+from escalade.limits import Limits, Refusal
 from escalade.pool import Pool, PoolModel
 from escalade.routes import executed
 from escalade.samples.sample import Sample
-from escalade.samples.store import Key, Store
+from escalade.samples.store import Store
 
 ACTIVE = 4096
 """Problems climbing at once beyond those whose requests fill the engines: a bound on memory where an upper tier is
@@ -83,17 +83,13 @@ class Executor:
         self.limits = limits or Limits()
         self.counters = Counters()
         self._asking = Asking(pool, engine_of, seed)
-        self._purse = Purse(self.limits) if self.limits.amounts else None
+        self._books = Books(store, self._asking, self.limits, self.counters)
         self._over: tuple[Status, str] | None = None
         self._stopping = False
         self._on_answer, self._on_event = on_answer, on_event
         self._upcoming: dict[str, deque[tuple[int, Task]]] = {}
         """Problems not begun, by the model of their first tier."""
         self._dispatch = Dispatch(pool, self._asking, self, self._happen, by_key=store is not None, seed=seed)
-        self._twins: set[str] = set()
-        """Texts that several tasks have: their climbs share samples."""
-        self._payers: dict[Key, int] = {}
-        """Of these: which climb paid for the prompt."""
         self._happened: list[Happening] = []
         self._waker: asyncio.Future[None] | None = None
         self._comparing = Comparing(grader or Grader(), self._asking.kind, self._happen, self._go_on)
@@ -119,7 +115,7 @@ class Executor:
             self._asking.refuse_unpriced(task for _, task in numbered)
         self.counters.problems = len(numbered)
         self._open_lanes(numbered)
-        self._expect(numbered)
+        self._books.expect(self._climb(order, task) for order, task in numbered if task.route is not None)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
             while self._climbs or self._comparing.under_way or any(self._upcoming.values()):
@@ -151,10 +147,8 @@ class Executor:
         aliases = [alias for alias in self.pool.aliases if alias in used]
         self._dispatch.open(aliases)
         self._upcoming = {alias: deque() for alias in aliases}
-        seen: set[str] = set()
         for order, task in numbered:
-            if self.store is not None:
-                (self._twins if task.problem.text in seen else seen).add(task.problem.text)
+            self._books.announce(task.problem.text)
             if task.route is None:
                 outcome = Outcome(Status.ERROR, None, None, None, (), (str(task.error),))
                 self._comparing.grade(Answered(task.problem, None, None, outcome, ()), self._report)
@@ -229,12 +223,8 @@ class Executor:
         """Queue the samples of a tier that nobody has; return those that are there, and whether they are charged."""
         if draw.tier != climb.rung:
             self._enter(climb, draw.tier)
-        have = self._have(climb, draw.tier, draw.indexes)
-        if self.store is not None:
-            new = climb.unsearched(draw.tier, draw.indexes)
-            for attempt in self.store.cancelled(self._asking.key(climb, draw.tier), new):
-                if attempt.job == climb.job:
-                    climb.keep_cancelled(draw.tier, usage_of(attempt), fresh=False)
+        have = self._books.have(climb, draw.tier, draw.indexes)
+        self._books.recall_cancelled(climb, draw.tier, draw.indexes)
         for index in draw.indexes:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
@@ -247,27 +237,10 @@ class Executor:
             self._apply(climb, actions)
             self._settle(climb)
 
-    def _have(self, climb: Climb, tier: int, indexes: Sequence[int]) -> dict[int, tuple[Sample, bool]]:
-        """Return those of the samples that the problem or the store has, and whether the problem is charged."""
-        drawn = {index: sample for index in indexes if (sample := climb.drawn(tier, index)) is not None}
-        have = {index: (sample, True) for index, sample in drawn.items()}
-        missing = [index for index in indexes if index not in have]
-        if self.store is not None and missing:
-            for stored in self.store.read(self._asking.key(climb, tier), missing):
-                mine = stored.job == climb.job
-                have[stored.index] = self._asking.read(stored, climb.task.problem), mine
-                if mine:
-                    self._keep_stored(climb, tier, have[stored.index][0])
-        return have
-
     def _hear(self, climb: Climb, tier: int, sample: Sample, *, paid: bool) -> list[Action]:
         """Tell a machine of a stored sample; paid for by another route, it costs this one only if it looks at it."""
-        keep = None if paid else lambda: self._keep_stored(climb, tier, sample)
+        keep = None if paid else lambda: self._books.keep_stored(climb, tier, sample)
         return self._comparing.hear(climb, tier, sample, keep)
-
-    def _keep_stored(self, climb: Climb, tier: int, sample: Sample) -> None:
-        climb.keep(tier, sample, fresh=False)
-        self.counters.stored += 1
 
     def _enter(self, climb: Climb, tier: int) -> None:
         climb.rung = tier
@@ -294,49 +267,14 @@ class Executor:
             return None
         return asyncio.get_running_loop().call_later(seconds, self._happen, action)
 
-    def _amount(self, climb: Climb, position: int, use: TierUse) -> Amount:
-        """Return what a tier has used, as limits count it."""
-        usd = use.cost.known
-        if use.cost.unknown and self.limits.money:  # then it counts as the most it can be
-            usd += use.cost.unknown * self._asking.worst(climb, position).usd
-        tokens = sum(usage.completion or 0 for usage in use.usages)
-        return Amount(usd, tokens, len(use.samples))
-
-    def _expect(self, numbered: Sequence[tuple[int, Task]]) -> None:
-        """Count what the store has of all problems as used, before any of them may use more."""
-        if self._purse is None or self.store is None or not len(self.store):
-            return
-        for order, task in numbered:
-            if task.route is None:
-                continue
-            climb, keys = self._climb(order, task), set[Key]()
-            for position in range(len(climb.route.tiers)):
-                key = self._asking.key(climb, position)
-                if key in keys:  # two tiers share their samples
-                    continue
-                keys.add(key)
-                for stored in self.store.samples(key):
-                    if stored.job == climb.job:
-                        climb.keep(position, self._asking.read(stored, task.problem), fresh=False)
-                for attempt in self.store.attempts(key):
-                    if attempt.job == climb.job and attempt.kind == "cancelled":
-                        climb.keep_cancelled(position, usage_of(attempt), fresh=False)
-            used = NOTHING
-            for position, use in enumerate(climb.uses()):
-                used = added(used, self._amount(climb, position, use))
-            self._purse.expect(order, used)
-
     def _settle(self, climb: Climb) -> None:
         """Bring the books up to date; report the problem once it has an outcome and no request under way."""
         if climb not in self._climbs:
             return
-        if self._purse is not None:
-            for position, use in enumerate(climb.uses()):
-                self._purse.settle(climb.order, position, self._amount(climb, position, use))
+        self._books.settle(climb)
         if climb.machine.outcome is None or climb.running:
             return
-        if self._purse is not None:
-            self._purse.forget(climb.order)
+        self._books.close(climb)
         self._climbs.discard(climb)
         for handle in (climb.timer, climb.deadline):
             if handle is not None:
@@ -372,11 +310,10 @@ class Executor:
         climb = wish.climb
         if wish.unwanted or climb.machine.outcome is not None:
             return True
-        have = self._have(climb, wish.tier, [wish.index]) if self.store is not None else {}
-        if not have:
+        if (have := self._books.stored(wish)) is None:
             return False
         climb.wishes.pop((wish.tier, wish.index), None)
-        sample, paid = have[wish.index]
+        sample, paid = have
         self._go_on(climb, self._hear(climb, wish.tier, sample, paid=paid))
         return True
 
@@ -406,16 +343,13 @@ class Executor:
 
     def reserve(self, wish: Wish) -> Refusal | None:
         """Reserve what a request may use; say why not where a limit does not allow it."""
-        if self._purse is None:
-            return None
-        wish.reserved = self._asking.worst(wish.climb, wish.tier)
-        return self._purse.reserve(wish.climb.order, wish.tier, wish.reserved)
+        return self._books.reserve(wish)
 
     def _take(self) -> None:
         """Make what happened durable, all of it in one go; then enter it in the books, then tell the machines."""
         happened, self._happened = self._happened, []
         events = [event for event in happened if isinstance(event, Event)]
-        lost = self._write(events)
+        lost = self._books.write(events)
         for event in events:
             self._enter_books(event)
         for wish, usage in lost:
@@ -428,45 +362,16 @@ class Executor:
             if not isinstance(action, Event):
                 action()
 
-    def _write(self, events: Sequence[Event]) -> list[tuple[Wish, ledger.Usage]]:
-        """Write events to the store; return what was paid for samples that another process wrote first."""
-        if self.store is None or not events:
-            return []
-        samples = [(event, event.stored) for event in events if event.stored is not None]
-        kept = self.store.write([s for _, s in samples], [e.attempt for e in events if e.attempt is not None])
-        lost: list[tuple[Wish, ledger.Usage]] = []
-        for (event, mine), theirs in zip(samples, kept, strict=True):
-            if theirs is not mine:
-                event.stored = theirs
-                lost.append((event.wish, usage_of(mine.generation)))
-        return lost
-
     def _enter_books(self, event: Event) -> None:
-        """Enter what a request that is over used."""
         wish = event.wish
-        climb = wish.climb
         self._dispatch.over(event)
-        climb.running -= 1
-        if self._purse is not None:
-            self._purse.release(climb.order, wish.tier, wish.reserved)
-        if event.stored is not None:
-            climb.wishes.pop((wish.tier, wish.index), None)
-            sample = self._asking.read(event.stored, climb.task.problem)
-            climb.keep(wish.tier, sample, fresh=True, prompt_paid=self._prompt_paid(wish, event.stored.key))
+        wish.climb.running -= 1
+        sample = self._books.enter(event)
+        if sample is not None:
+            wish.climb.wishes.pop((wish.tier, wish.index), None)
             self.say("sample", wish, answer=sample.answer, key=sample.key, tokens=sample.generation.completion_tokens)
-            self.counters.fresh += 1
-            self.counters.tokens += event.stored.generation.completion_tokens or 0
         elif event.attempt is not None and event.attempt.kind == "cancelled":
-            climb.keep_cancelled(wish.tier, usage_of(event.attempt), fresh=True)
             self.say("cancelled", wish, tokens=event.attempt.completion_tokens)
-            self.counters.tokens += event.attempt.completion_tokens or 0
-
-    def _prompt_paid(self, wish: Wish, key: Key) -> bool:
-        """Whether another climb of this run has paid for the prompt of these samples."""
-        if wish.climb.task.problem.text not in self._twins:
-            return False
-        payer = self._payers.setdefault(key, wish.climb.order)
-        return payer != wish.climb.order
 
     def _tell(self, event: Event) -> None:
         """Tell the machine of a sample, or see to one that has not come."""
