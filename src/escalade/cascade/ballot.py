@@ -85,9 +85,8 @@ def count(
     smallest canonical answer.
 
     Example:
-        >>> from escalade.samples.sample import Generation, read
-        >>> texts = ["1/2", "0.5", "2", "[invalid]", "2"]
-        >>> ballot = count((read(i, Generation(None, answer=t)) for i, t in enumerate(texts)), k=5)
+        >>> from escalade.testing import votes
+        >>> ballot = count(votes("1/2", "0.5", "2", "[invalid]", "2"), k=5)
         >>> ballot.leader, ballot.first, ballot.tie, ballot.abstained
         ('0.5', 2, True, 1)
     """

@@ -83,13 +83,14 @@ class Machine:
 
     Example:
         >>> from escalade.routes import parse_route
-        >>> from escalade.samples.sample import Generation, read
+        >>> from escalade.testing import votes
+        >>> first, second, third = votes("4.0", "7", "4")
         >>> machine = Machine(parse_route("mv_cascade_1.5B_k3_t0.7_7B_k1_t0.0"), Policy(target=0.6))
         >>> machine.start()
         [Draw(tier=0, indexes=(0, 1, 2))]
-        >>> machine.feed(0, read(2, Generation(None, answer="4")))
+        >>> machine.feed(0, third)
         []
-        >>> machine.feed(0, read(0, Generation(None, answer="4.0")))
+        >>> machine.feed(0, first)
         [Cancel(tier=0, indexes=(1,))]
         >>> machine.outcome.status.value, machine.outcome.answer
         ('accepted', '4')
