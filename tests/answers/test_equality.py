@@ -141,6 +141,7 @@ def test_equality_of_formulas_is_an_equivalence(written: list[str]):
         (r"\sum_{k=1}^{10} k", "55"),
         (r"\left(\sin\frac{\pi}{6}, 1\right)", "(0.5, 1)"),
         (r"\sin^2 x", r"1-\cos^2 x"),
+        (r"\frac{a}{b}+\frac{c}{d}", r"\frac{ad+bc}{bd}"),
         ("x>2", r"(2,\infty)"),
     ],
 )

@@ -39,7 +39,8 @@ an as at be by do go he in it me my no of on so up us we lg lcm gcd max mod any 
 was has had can man day yes dx dy dz dt du dv
 """
 # No products of variables: these, and the units and words of `quantity`.
-_WORDS = quantity.WORDS | frozenset(_SHORT_WORDS.split())
+# Products of neighbouring letters (ad + bc) are far commoner in formulas than the ends of years.
+_WORDS = (quantity.WORDS | frozenset(_SHORT_WORDS.split())) - {"ad", "bc", "ce"}
 
 
 @dataclass(frozen=True, slots=True)
