@@ -73,7 +73,7 @@ def read_table(path: Path) -> pd.DataFrame:
     try:
         return pd.read_parquet(path).reset_index(drop=True)
     except FileNotFoundError as error:
-        raise TableError(f"{path} is not there; give the folder of a run") from error
+        raise TableError(f"{path} is not there; give the folder of a run or a Parquet table") from error
     except (OSError, ValueError) as error:
         raise TableError(f"{path} cannot be read as Parquet: {error}") from error
 

@@ -20,9 +20,9 @@ from escalade.answers.kinds import Kind, kind_of
 from escalade.errors import TableError
 from escalade.evaluation.metrics import Interval, pass_at_k, wilson
 from escalade.problems import Problem, read_problems
-from escalade.results import replace_file
+from escalade.receipts import read_table
+from escalade.results import ANSWERS, SAMPLES, SUMMARY, write_tables
 
-ANSWERS, SAMPLES, SUMMARY = "answers.parquet", "samples.parquet", "summary.json"
 _THREADS = 2
 
 
@@ -79,17 +79,9 @@ class Regraded:
 
     def write(self, folder: str | Path) -> Path:
         """Write the tables, and the summary where there is one, under their usual names; return the folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = SAMPLES if "sample_index" in self.table else ANSWERS
-        replace_file(folder / name, lambda path: self.table.to_parquet(path, index=False))
-        if self.samples is not None:
-            samples = self.samples
-            replace_file(folder / SAMPLES, lambda path: samples.to_parquet(path, index=False))
-        if self.summary is not None:
-            text = json.dumps(self.summary, indent=2, ensure_ascii=False)
-            replace_file(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
-        return folder
+        if "sample_index" in self.table:
+            return write_tables(folder, samples=self.table)
+        return write_tables(folder, answers=self.table, samples=self.samples, summary=self.summary)
 
 
 def regrade(
@@ -114,7 +106,7 @@ def regrade(
     """
     path = Path(results)
     path = path / ANSWERS if path.is_dir() else path
-    table = _read(path)
+    table = read_table(path)
     if "majority_vote_extracted_answer" in table:
         ids, given, old = "idx", "majority_vote_extracted_answer", "majority_vote_is_correct"
     elif {"problem_id", "sample_index"} <= set(table.columns):
@@ -229,7 +221,7 @@ def _samples_beside(
     beside = path.with_name(SAMPLES)
     if not beside.exists():
         return None
-    table = _read(beside)
+    table = read_table(beside)
     golds = _Golds(table, "problem_id", problems, kind, beside)
     keys = _keys(table, "answer", golds, from_text=from_text)
     right = _graded(grader, [(golds.kind(i), key, golds.gold(i)) for i, key in enumerate(keys)])
@@ -302,15 +294,6 @@ def _renewed(
 
 def _column(values: Sequence[bool | str | None]) -> pd.Series[Any]:
     return pd.Series(list(values), dtype=object)
-
-
-def _read(path: Path) -> pd.DataFrame:
-    try:
-        return pd.read_parquet(path).reset_index(drop=True)
-    except FileNotFoundError as error:
-        raise TableError(f"{path} is not there; give the folder of a run or a Parquet table") from error
-    except (OSError, ValueError) as error:
-        raise TableError(f"{path} cannot be read as Parquet: {error}") from error
 
 
 def _text(value: Any) -> str | None:

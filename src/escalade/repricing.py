@@ -20,9 +20,7 @@ from escalade.errors import SettingError, TableError
 from escalade.ledger import Billing, Cost
 from escalade.pool import Pool, PoolModel
 from escalade.receipts import Receipt, read_table, receipts_of
-from escalade.results import replace_file
-
-ANSWERS, SAMPLES, SUMMARY = "answers.parquet", "samples.parquet", "summary.json"
+from escalade.results import ANSWERS, SAMPLES, SUMMARY, write_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,16 +131,7 @@ class Repriced:
 
     def write(self, folder: str | Path) -> Path:
         """Write the tables, and the summary where there is one, under their usual names; return the folder."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_file(folder / ANSWERS, lambda path: self.table.to_parquet(path, index=False))
-        if self.samples is not None:
-            samples = self.samples
-            replace_file(folder / SAMPLES, lambda path: samples.to_parquet(path, index=False))
-        if self.summary is not None:
-            text = json.dumps(self.summary, indent=2, ensure_ascii=False)
-            replace_file(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
-        return folder
+        return write_tables(folder, answers=self.table, samples=self.samples, summary=self.summary)
 
 
 def reprice(results: str | Path, pool: Pool, *, billing: Billing | None = None) -> Repriced:

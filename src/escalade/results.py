@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -72,10 +72,32 @@ def write_answers(table: pd.DataFrame, path: Path) -> None:
     replace_file(path, lambda target: flat.to_parquet(target, index=False))
 
 
+ANSWERS, SAMPLES, SUMMARY = "answers.parquet", "samples.parquet", "summary.json"
+"""The files of a run's folder."""
+
+
+def write_tables(
+    folder: str | Path,
+    *,
+    answers: pd.DataFrame | None = None,
+    samples: pd.DataFrame | None = None,
+    summary: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write those of the files of a run that are given, as they are, each whole; return the folder."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, table in ((ANSWERS, answers), (SAMPLES, samples)):
+        if table is not None:
+            replace_file(folder / name, partial(table.to_parquet, index=False))
+    if summary is not None:
+        text = json.dumps(summary, indent=2, ensure_ascii=False)
+        replace_file(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    return folder
+
+
 def write_summary(summary: Summary, folder: Path) -> None:
     """Write summary.json."""
-    text = json.dumps(summary.to_dict(), indent=2, ensure_ascii=False)
-    replace_file(folder / "summary.json", lambda path: path.write_text(text + "\n", encoding="utf-8"))
+    write_tables(folder, summary=summary.to_dict())
 
 
 def replace_file(path: Path, write: Callable[[Path], object]) -> None:
