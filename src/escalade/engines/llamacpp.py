@@ -103,6 +103,13 @@ class Engine:
             del self._models[model.alias]
             await asyncio.to_thread(loading.result().close)
 
+    def metrics(self, model: PoolModel) -> str | None:
+        """The own counters of a model's server, in Prometheus's text format; None where it is not loaded."""
+        loading = self._models.get(model.alias)
+        if loading is None or not loading.done() or loading.exception() is not None:
+            return None
+        return loading.result().metrics()
+
     async def close(self) -> None:
         """Unload the models."""
         for loading in self._models.values():
