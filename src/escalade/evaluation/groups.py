@@ -1,0 +1,81 @@
+"""Groups of near-duplicate problems, which must not be parted when some choose a policy and others test it.
+
+Two problems are near-duplicates when the sets of their word 5-grams overlap (Jaccard index; candidates by MinHash,
+Broder 1997, each checked exactly), directly or through others. 5-grams that more than a tenth of the problems have,
+and more than ten of them, are left out: they are a form ("How many ... are there in total"), not a premise.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+from escalade.errors import SettingError
+
+WORDS = 5
+"""Words of a gram."""
+FORM = 0.1
+"""Share of the problems from which on a gram is a form that many share."""
+FEW = 10
+"""Problems that a gram may be shared by in any case."""
+_PERMUTATIONS = 64
+
+
+def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[int]:
+    """Return the group of each text: the position of its first member.
+
+    Args:
+        texts: of the problems.
+        threshold: Jaccard index from which on two texts are near-duplicates, in (0, 1].
+
+    Raises:
+        SettingError: the threshold is out of range, or datasketch is not installed.
+
+    Example:
+        >>> near_duplicates([
+        ...     "Tom has 3 red apples and eats one of them every day. How many are left?",
+        ...     "A train leaves at noon and another one at two.",
+        ...     "Tom has 3 red apples and eats one of them every day. When are all gone?",
+        ... ])
+        [0, 1, 0]
+    """
+    if not 0 < threshold <= 1:
+        raise SettingError(f"threshold of near-duplicates is {threshold!r}: give a number in (0, 1]")
+    try:
+        from datasketch import MinHash, MinHashLSH
+    except ImportError as error:
+        raise SettingError(
+            "finding near-duplicate problems needs datasketch: pip install 'escalade[evaluation]', or name a column "
+            "of groups"
+        ) from error
+    grams = _without_forms([_grams(text) for text in texts])
+    first = list(range(len(texts)))
+
+    def root(place: int) -> int:
+        while first[place] != place:
+            first[place] = first[first[place]]
+            place = first[place]
+        return place
+
+    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
+    hashes = MinHash.bulk([[gram.encode() for gram in sorted(own)] for own in grams], num_perm=_PERMUTATIONS)
+    for place, hashed in enumerate(hashes):
+        for other in index.query(hashed):
+            if len(grams[place] & grams[other]) >= threshold * len(grams[place] | grams[other]):
+                low, high = sorted((root(place), root(other)))
+                first[high] = low
+        index.insert(place, hashed)
+    return [root(place) for place in range(len(texts))]
+
+
+def _grams(text: str) -> set[str]:
+    words = re.findall(r"\w+", text.lower())
+    return {" ".join(words[i : i + WORDS]) for i in range(max(1, len(words) - WORDS + 1))}
+
+
+def _without_forms(grams: list[set[str]]) -> list[set[str]]:
+    """Leave out grams that many share; a text that has no others keeps them."""
+    spread = Counter(gram for own in grams for gram in own)
+    most = max(FEW, FORM * len(grams))
+    return [{gram for gram in own if spread[gram] <= most} or own for own in grams]
