@@ -35,7 +35,7 @@ test-vllm: $(VENV)-vllm/.ready
 	$(VENV)-vllm/bin/python -m pytest -W default tests/engines/test_conformance.py -k "vllm or transformers"
 
 bench: $(VENV)/.dev
-	@for name in $$($(BIN)/python -m benchmarks --names); do $(BIN)/python -m benchmarks $$name || exit 1; done
+	@for name in $$($(BIN)/python -m benchmarks); do $(BIN)/python -m benchmarks $$name || exit 1; done
 
 $(VENV)/.run: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -57,9 +57,9 @@ $(VENV)-vllm/.ready: pyproject.toml requirements-vllm.lock
 # The newest versions within the bounds of pyproject.toml, from an environment of their own.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[local]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[local,evaluation,report]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude escalade > requirements.lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[local,dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[local,evaluation,report,dev]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude escalade > requirements-dev.lock
 	rm -rf $(VENV)-lock
 

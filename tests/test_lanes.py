@@ -28,7 +28,7 @@ class Clock:
 
 def climb(order: int) -> Climb:
     problem = Problem(f"p{order}", f"Number {order}?")
-    return Climb(order, Task(problem, ROUTE), ROUTE, Machine(ROUTE, Policy()), POOL)
+    return Climb(order, Task(problem, ROUTE), ROUTE, Machine(ROUTE, Policy()), POOL, "job")
 
 
 def lane(capacity: int = 4, *, warm_up: bool = False) -> tuple[Lane, Clock]:

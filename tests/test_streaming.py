@@ -33,7 +33,7 @@ def streamed(results: Results, order: list[int], folder: Path) -> None:
     with ResultStream(results.job, folder) as stream:
         for position in order:
             stream.add(position, by_place[position])
-        stream.finish()
+        stream.finish(results.grading)
 
 
 @pytest.mark.parametrize("gold", [True, False])
@@ -149,7 +149,7 @@ def test_a_folder_is_of_one_run_at_a_time(tmp_path: Path) -> None:
             ResultStream(results.job, tmp_path)
         for position, item in enumerate(results.answered):
             stream.add(position, item)
-        stream.finish()
+        stream.finish(results.grading)
     assert len(pd.read_parquet(tmp_path / "answers.parquet")) == 5
     results.write(tmp_path)
     assert files(tmp_path) == ["answers.parquet", "samples.parquet", "summary.json"]

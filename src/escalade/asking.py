@@ -19,7 +19,7 @@ from escalade.errors import EngineError, EscaladeError, SettingError
 from escalade.limits import Amount
 from escalade.pool import Pool, PoolModel
 from escalade.problems import Problem
-from escalade.samples.sample import Generation, Sample, read, sample_seed
+from escalade.samples.sample import Sample, read, sample_seed
 from escalade.samples.store import Attempt, Key, Stored
 
 
@@ -110,44 +110,50 @@ class Asking:
 
         `on_first` is called, from whatever thread, at its first token.
         """
-        # What can fail for a fault of the row fails here: in the callback below an error would be lost.
+        # What can fail for a fault of the row fails here: in the task an error would be the engine's.
         request = self.request(wish.climb, wish.tier, wish.index)
-        wish.progress = Progress(on_first=on_first)
+        wish.progress = progress = Progress(on_first=on_first)
         wish.at_engine = False
-        wish.job = asyncio.get_running_loop().create_task(self._ask(wish, request))
-        # Not in the task itself: one that is cancelled before its first step never runs.
-        wish.job.add_done_callback(lambda job: happened(self._end_of(wish, request, job)))
+        wish.job = asyncio.get_running_loop().create_task(self._ask(wish, request, progress, happened))
 
-    async def _ask(self, wish: Wish, request: Request) -> Generation:
+    async def _ask(self, wish: Wish, request: Request, progress: Progress, happened: Callable[[Event], None]) -> None:
+        # The end is told here and not in a callback of the task, which would cost the loop another turn.
+        if wish.unwanted:
+            happened(Event(wish))
+            return
         wish.at_engine = True
-        return await self._engine_of(request.model).sample(request, wish.progress)
-
-    def _end_of(self, wish: Wish, request: Request, job: asyncio.Task[Generation]) -> Event:
-        if job.cancelled():
-            return Event(wish, attempt=self._attempt(wish, "cancelled", "no longer wanted") if wish.at_engine else None)
-        if (error := job.exception()) is not None:
+        try:
+            generation = await self._engine_of(request.model).sample(request, progress)
+        except asyncio.CancelledError:
+            happened(Event(wish, attempt=self._attempt(wish, "cancelled", "no longer wanted")))
+            raise
+        except BaseException as error:
             # An engine may be anybody's: its fault, whatever it is, is this row's and not the run's.
             reason = said(wish, error)
             known = error if isinstance(error, EngineError) else None
             attempt = self._attempt(wish, "error", reason if known is None else str(error))
-            return Event(wish, attempt=attempt, failure=reason, error=known)
-        climb = wish.climb
-        return Event(
-            wish,
-            Stored(
-                self.key(climb, wish.tier),
-                wish.index,
-                request.seed,
-                request.problem_id,
-                request.model.name,
-                request.temperature,
-                climb.job,
-                job.result(),
-            ),
-        )
+            happened(Event(wish, attempt=attempt, failure=reason, error=known))
+            if isinstance(error, KeyboardInterrupt | SystemExit):
+                raise
+        else:
+            happened(
+                Event(
+                    wish,
+                    Stored(
+                        self.key(wish.climb, wish.tier),
+                        wish.index,
+                        request.seed,
+                        request.problem_id,
+                        request.model.name,
+                        request.temperature,
+                        wish.climb.job,
+                        generation,
+                    ),
+                )
+            )
 
     def _attempt(self, wish: Wish, kind: str, message: str) -> Attempt:
-        key, used = self.key(wish.climb, wish.tier), wish.progress
+        key, used = self.key(wish.climb, wish.tier), wish.progress or Progress()
         return Attempt(
             key,
             wish.index,

@@ -52,8 +52,8 @@ class Books:
                     if stored.job == climb.job:
                         climb.keep(position, self._asking.read(stored, climb.task.problem), fresh=False)
                 for attempt in self._store.attempts(key):
-                    if attempt.job == climb.job and attempt.kind == "cancelled":
-                        climb.keep_cancelled(position, usage_of(attempt), fresh=False)
+                    if attempt.job == climb.job and attempt.paid:
+                        climb.keep_attempt(position, attempt, fresh=False)
             used = NOTHING
             for position, use in enumerate(climb.uses()):
                 used = added(used, self._amount(climb, position, use))
@@ -83,13 +83,13 @@ class Books:
         climb.keep(tier, sample, fresh=False)
         self._counters.stored += 1
 
-    def recall_cancelled(self, climb: Climb, tier: int, indexes: Sequence[int]) -> None:
-        """Charge a problem with its cancelled requests of earlier runs, each once."""
+    def recall_attempts(self, climb: Climb, tier: int, indexes: Sequence[int]) -> None:
+        """Charge a problem with what its requests of earlier runs used that gave no sample, each once."""
         if self._store is None:
             return
-        for attempt in self._store.cancelled(self._asking.key(climb, tier), climb.unsearched(tier, indexes)):
+        for attempt in self._store.paid_attempts(self._asking.key(climb, tier), climb.unsearched(tier, indexes)):
             if attempt.job == climb.job:
-                climb.keep_cancelled(tier, usage_of(attempt), fresh=False)
+                climb.keep_attempt(tier, attempt, fresh=False)
 
     def reserve(self, wish: Wish) -> Refusal | None:
         """Reserve what a request may use; say why not where a limit does not allow it."""
@@ -123,8 +123,8 @@ class Books:
             self._counters.fresh += 1
             self._counters.tokens += sample.generation.completion_tokens or 0
             return sample
-        if event.attempt is not None and event.attempt.kind == "cancelled":
-            climb.keep_cancelled(wish.tier, usage_of(event.attempt), fresh=True)
+        if event.attempt is not None and event.attempt.paid:
+            climb.keep_attempt(wish.tier, event.attempt, fresh=True)
             self._counters.tokens += event.attempt.completion_tokens or 0
         return None
 

@@ -43,14 +43,16 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class TierUse:
-    """What one tier of one problem used, samples that came too late and cancelled requests included."""
+    """What one tier of one problem used: samples, those that came too late too, and requests that gave none."""
 
     tier: Tier
     samples: tuple[Sample, ...]
     """All that were drawn, in launch order; those of an earlier tier that were used again are not among them."""
     cancelled: int
+    broken_off: int
+    """Requests that failed after they had used tokens; each try counts."""
     usages: tuple[ledger.Usage, ...]
-    """Of the samples, then of the cancelled requests."""
+    """Of the samples, then of the cancelled requests, then of those that broke off."""
     costs: tuple[ledger.Cost, ...]
     """Of the same requests."""
 
@@ -118,15 +120,22 @@ class Wish:
     tier: int
     index: int
     unwanted: bool = False
-    job: asyncio.Task[Generation] | None = None
+    job: asyncio.Task[None] | None = None
     at_engine: bool = False
     """False before the first step of a try: then a cancelled request has used nothing."""
-    progress: Progress = field(default_factory=Progress)
+    progress: Progress | None = None
+    """Of the last try."""
     reserved: Amount = NOTHING
     sent: int = 0
     """Its place in the order in which its lane sent requests."""
     tries: int = 0
     """Tries that failed for a fault of this request."""
+
+    def call_off(self) -> None:
+        """It is not wanted any more: a request under way ends, and one that is about to be made is not."""
+        self.unwanted = True
+        if self.job is not None and self.at_engine:  # a task cancelled before its first step could tell nobody
+            self.job.cancel()
 
 
 @dataclass(slots=True)
@@ -135,10 +144,11 @@ class _Used:
 
     samples: list[Sample] = field(default_factory=list)
     cancelled: list[ledger.Usage] = field(default_factory=list)
+    broken_off: list[ledger.Usage] = field(default_factory=list)
     before: list[ledger.Usage] = field(default_factory=list)
-    """Of both: those that had been paid for before, or for another problem of this run."""
+    """Of all three: those that had been paid for before, or for another problem of this run."""
     fresh: list[ledger.Usage] = field(default_factory=list)
-    """Of both: those that were paid for now, for this problem."""
+    """Of all three: those that were paid for now, for this problem."""
     prompt_paid: bool = False
     """Whether the prompt had been paid for before the first of these."""
 
@@ -149,10 +159,10 @@ class Climb:
     Tiers of one model and temperature share their samples; what a sample cost stands at the tier that asked first.
     """
 
-    def __init__(self, order: int, task: Task, route: Route, machine: Machine, pool: Pool) -> None:
+    def __init__(self, order: int, task: Task, route: Route, machine: Machine, pool: Pool, job: str) -> None:
         self.order, self.task, self.route, self.machine = order, task, route, machine
         self.fingerprint = task.problem.fingerprint
-        self.job = _job(route, machine.policy)
+        self.job = job
         """Fingerprint of route and settings: what it has paid for is charged to it again when it is run again."""
         self.wishes: dict[tuple[int, int], Wish] = {}
         self.running = 0
@@ -200,8 +210,17 @@ class Climb:
         self._used[position].samples.append(sample)
         self._add(position, usage_of(sample.generation), fresh=fresh, prompt_paid=prompt_paid)
 
+    def keep_attempt(self, position: int, attempt: Attempt, *, fresh: bool) -> None:
+        """Enter what a request used that gave no sample: it was cancelled, or it broke off."""
+        usage = usage_of(attempt)
+        if attempt.kind == "cancelled":
+            self.keep_cancelled(position, usage, fresh=fresh)
+        else:
+            self._used[position].broken_off.append(usage)
+            self._add(position, usage, fresh=fresh, prompt_paid=False)
+
     def keep_cancelled(self, position: int, usage: ledger.Usage, *, fresh: bool) -> None:
-        """Enter what a request used that gave no sample."""
+        """Enter what a cancelled request used."""
         self._used[position].cancelled.append(usage)
         self._add(position, usage, fresh=fresh, prompt_paid=False)
 
@@ -218,9 +237,9 @@ class Climb:
         out: list[TierUse] = []
         for tier, used in zip(self.route.tiers, self._used, strict=True):
             samples = tuple(sorted(used.samples, key=lambda s: s.index))
-            usages = (*(usage_of(sample.generation) for sample in samples), *used.cancelled)
+            usages = (*(usage_of(sample.generation) for sample in samples), *used.cancelled, *used.broken_off)
             costs = self._charge(tier, usages, paid)
-            out.append(TierUse(tier, samples, len(used.cancelled), usages, tuple(costs)))
+            out.append(TierUse(tier, samples, len(used.cancelled), len(used.broken_off), usages, tuple(costs)))
         return tuple(out)
 
     def answered(self) -> Answered:
@@ -254,7 +273,8 @@ def _pool(tier: Tier) -> tuple[str, float]:
     return tier.model, tier.temperature
 
 
-def _job(route: Route, policy: Policy) -> str:
+def job_of(route: Route, policy: Policy) -> str:
+    """Return the fingerprint of a route as executed and of the settings."""
     return hashlib.sha256(f"{route}\n{policy}".encode()).hexdigest()[:16]
 
 

@@ -152,7 +152,8 @@ class Dispatch:
         wish, error = event.wish, event.error
         lane = self._lane(wish)
         if event.failure is not None:
-            self._owner.say("failed", wish, message=event.failure, tries=wish.tries)
+            used = None if event.attempt is None else event.attempt.completion_tokens
+            self._owner.say("failed", wish, message=event.failure, tries=wish.tries, tokens=used)
         own = error is None or self._own_fault(lane, wish, error)
         if wish.unwanted or wish.climb.machine.outcome is not None:
             return
@@ -166,10 +167,10 @@ class Dispatch:
 
     async def stop(self) -> None:
         """Cancel what is under way, and wait until it has ended."""
-        jobs = [wish.job for lane in self.lanes.values() for wish in lane.running if wish.job is not None]
-        for job in jobs:
-            job.cancel()
-        if jobs:
+        under_way = [wish for lane in self.lanes.values() for wish in lane.running]
+        for wish in under_way:
+            wish.call_off()
+        if jobs := [wish.job for wish in under_way if wish.job is not None]:
             await asyncio.wait(jobs)
 
     async def close(self) -> None:

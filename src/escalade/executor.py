@@ -19,14 +19,14 @@ from escalade.books import Books
 from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
-from escalade.climb import Answered, Climb, Task, Wish
+from escalade.climb import Answered, Climb, Task, Wish, job_of
 from escalade.comparing import Comparing
 from escalade.counters import Counters
 from escalade.dispatch import Dispatch, Happening
 from escalade.engines.base import Engine
 from escalade.limits import Limits, Refusal
 from escalade.pool import Pool, PoolModel
-from escalade.routes import executed
+from escalade.routes import Executed, Route, executed
 from escalade.samples.sample import Sample
 from escalade.samples.store import Store
 
@@ -97,6 +97,8 @@ class Executor:
         self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
         self._accuracies = {m.alias: m.accuracy for m in pool.models if m.accuracy is not None}
         self._costs = pool.relative_costs()
+        self._ways: dict[Route, tuple[Executed, str]] = {}
+        """Routes met so far: as executed, and the fingerprint of their jobs."""
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Answer every task; `on_answer` gets them as they are done.
@@ -139,8 +141,8 @@ class Executor:
 
     def tokens_now(self) -> int:
         """Completion tokens of this run, those of requests under way included."""
-        under_way = sum(w.progress.completion_tokens for lane in self._dispatch.lanes.values() for w in lane.running)
-        return self.counters.tokens + under_way
+        running = (wish.progress for lane in self._dispatch.lanes.values() for wish in lane.running)
+        return self.counters.tokens + sum(p.completion_tokens for p in running if p is not None)
 
     def _open_lanes(self, numbered: Sequence[tuple[int, Task]]) -> None:
         used = {tier.model for _, task in numbered if task.route is not None for tier in task.route.tiers}
@@ -178,7 +180,10 @@ class Executor:
 
     def _climb(self, order: int, task: Task) -> Climb:
         assert task.route is not None
-        ran = executed(task.route, self.pool)
+        if task.route not in self._ways:
+            ran = executed(task.route, self.pool)
+            self._ways[task.route] = ran, job_of(ran.route, self.policy)
+        ran, job = self._ways[task.route]
         machine = Machine(
             ran.route,
             self.policy,
@@ -188,7 +193,7 @@ class Executor:
             costs=self._costs,
             notes=ran.notes,
         )
-        return Climb(order, task, ran.route, machine, self.pool)
+        return Climb(order, task, ran.route, machine, self.pool, job)
 
     def _begin(self, order: int, task: Task) -> None:
         climb = self._climb(order, task)
@@ -214,7 +219,8 @@ class Executor:
             action = todo.popleft()
             if isinstance(action, Cancel):
                 for index in action.indexes:
-                    self._unwant(climb.wishes.pop((action.tier, index), None))
+                    if (wish := climb.wishes.pop((action.tier, index), None)) is not None:
+                        wish.call_off()
                 continue
             for sample, paid in self._draw(climb, action):
                 todo.extend(self._hear(climb, action.tier, sample, paid=paid))
@@ -224,7 +230,7 @@ class Executor:
         if draw.tier != climb.rung:
             self._enter(climb, draw.tier)
         have = self._books.have(climb, draw.tier, draw.indexes)
-        self._books.recall_cancelled(climb, draw.tier, draw.indexes)
+        self._books.recall_attempts(climb, draw.tier, draw.indexes)
         for index in draw.indexes:
             if index not in have:
                 wish = Wish(climb, draw.tier, index)
@@ -390,10 +396,3 @@ class Executor:
         await self._dispatch.stop()
         self._happened = [event for event in self._happened if isinstance(event, Event)]
         self._take()
-
-    def _unwant(self, wish: Wish | None) -> None:
-        if wish is None:
-            return
-        wish.unwanted = True
-        if wish.job is not None:
-            wish.job.cancel()

@@ -56,6 +56,8 @@ class Lane:
         self._queues: dict[Climb, deque[Wish]] = {}
         self._under_way: dict[Climb, int] = {}
         self._present: dict[Climb, int] = {}
+        self._moved: dict[Climb, None] = {}
+        """Climbs whose place may be out of date: they get one when the next wish is taken."""
         self._order: list[_Place] = []
         """A heap of places; one that is out of date is passed over, as its climb has a newer one."""
         self._tickets = 0
@@ -111,10 +113,13 @@ class Lane:
         self._present[wish.climb] = self._present.get(wish.climb, 0) + 1
         self._queues.setdefault(wish.climb, deque()).append(wish)
         self.waiting += 1
-        self._place(wish.climb)
+        self._moved[wish.climb] = None
 
     def take(self) -> Wish | None:
         """Return the wish that is next, or None; it is then sent, dropped or put back."""
+        for climb in self._moved:
+            self._place(climb)
+        self._moved.clear()
         while self._order:
             place = heapq.heappop(self._order)
             if not self._holds(place):
@@ -124,7 +129,7 @@ class Lane:
             wish = queue.popleft()
             self.waiting -= 1
             if queue:
-                self._place(climb)
+                self._moved[climb] = None
             else:
                 del self._queues[climb]
             return wish
@@ -134,7 +139,7 @@ class Lane:
         """Have a wish that was taken wait again, before the others of its climb."""
         self._queues.setdefault(wish.climb, deque()).appendleft(wish)
         self.waiting += 1
-        self._place(wish.climb)
+        self._moved[wish.climb] = None
 
     def drop(self, wish: Wish) -> None:
         """A wish that was taken needs no request."""
@@ -148,14 +153,14 @@ class Lane:
         self._under_way[wish.climb] = self._under_way.get(wish.climb, 0) + 1
         if self.warm_up and wish.tier not in wish.climb.warm:
             self._cold[wish.climb] = wish
-        self._place(wish.climb)
+        self._moved[wish.climb] = None
 
     def warmed(self, wish: Wish) -> None:
         """A request has its first token, or has ended: its prompt has been read."""
         if self._cold.get(wish.climb) is wish:
             del self._cold[wish.climb]
             wish.climb.warm.add(wish.tier)
-            self._place(wish.climb)
+            self._moved[wish.climb] = None
 
     def over(self, wish: Wish) -> None:
         """A request has ended."""
@@ -165,7 +170,7 @@ class Lane:
         if left:
             self._under_way[wish.climb] = left
         self._leave(wish.climb)
-        self._place(wish.climb)
+        self._moved[wish.climb] = None
 
     def clear(self) -> Iterator[Wish]:
         """Give up and return all that wait."""

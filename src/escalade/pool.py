@@ -220,6 +220,8 @@ class Pool(_Config):
     max_tokens: Count = 1024
     answer_kind: str = DEFAULT
     """What kind of answer the problems have that do not say it themselves, see `escalade.answers.kinds`."""
+    engines: Mapping[str, Mapping[str, Any]] = {}
+    """Settings of engines as a whole, by name, checked by them; of engines that models here name."""
 
     @field_validator("answer_kind")
     @classmethod
@@ -244,6 +246,8 @@ class Pool(_Config):
                 if word in seen:
                     raise ValueError(f"{word!r} names two models; an alias or name stands for one")
                 seen[word] = model.alias
+        if others := set(self.engines) - (named := {model.engine.partition(":")[0] for model in self.models}):
+            raise ValueError(f"engines.{min(others)}: the engines of models here are {', '.join(sorted(named))}")
         for model in self.models:
             self.prompt_of(model)
         if any(model.prices for model in self.models):

@@ -34,7 +34,7 @@ class Receipt:
     k: int
     temperature: float
     usages: tuple[Usage, ...]
-    """Of the samples in launch order, then of the cancelled requests."""
+    """Of the samples in launch order, then of the cancelled requests, then of those that broke off."""
     uncounted: range
     """Those of which the tables do not say what the engine had said of its cache."""
     rows: tuple[int, ...]
@@ -122,10 +122,11 @@ class _Drawn:
 
 def _receipt(tier: dict[str, Any], drawn: _Drawn | None, ident: str, position: int) -> Receipt:
     prompt, completion = _counts(tier["prompt_tokens"]), _counts(tier["completion_tokens"])
-    cancelled = _count(tier["cancelled"]) or 0
-    if len(prompt) != len(completion) or cancelled > len(prompt):
+    # Traces of older versions know nothing of requests that broke off: these were charged to nobody.
+    sampleless = (_count(tier["cancelled"]) or 0) + (_count(tier.get("broken_off")) or 0)
+    if len(prompt) != len(completion) or sampleless > len(prompt):
         raise ValueError("it counts the requests of a tier in two ways")
-    rows = () if drawn is None else drawn.take(ident, position, len(prompt) - cancelled)
+    rows = () if drawn is None else drawn.take(ident, position, len(prompt) - sampleless)
     if tier.get("cached_tokens") is not None:
         cached = _counts(tier["cached_tokens"])
         counted = len(cached)

@@ -18,7 +18,8 @@ import pandas as pd
 from escalade.answers.grader import Grader
 from escalade.answers.kinds import Kind, kind_of
 from escalade.errors import TableError
-from escalade.evaluation.metrics import Interval, pass_at_k, wilson
+from escalade.evaluation.intervals import Interval, wilson
+from escalade.evaluation.metrics import pass_at_k
 from escalade.problems import Problem, read_problems
 from escalade.receipts import read_table
 from escalade.results import ANSWERS, SAMPLES, SUMMARY, write_tables
@@ -80,8 +81,8 @@ class Regraded:
     def write(self, folder: str | Path) -> Path:
         """Write the tables, and the summary where there is one, under their usual names; return the folder."""
         if "sample_index" in self.table:
-            return write_tables(folder, samples=self.table)
-        return write_tables(folder, answers=self.table, samples=self.samples, summary=self.summary)
+            return write_tables(folder, samples=self.table, grading=self.stamp)
+        return write_tables(folder, answers=self.table, samples=self.samples, summary=self.summary, grading=self.stamp)
 
 
 def regrade(

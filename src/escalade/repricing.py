@@ -1,7 +1,7 @@
 """Repricing: what recorded results would have cost by other prices, from their raw token counts, without drawing.
 
-Requests are charged as in a run: in launch order, tier by tier, cancelled ones behind the samples, the prompt of
-samples that tiers share once. So by the same prices every cost is what it was, to the last digit.
+Requests are charged as in a run: in launch order, tier by tier, those without a sample behind the samples, the
+prompt of samples that tiers share once. So by the same prices every cost is what it was, to the last digit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from escalade.errors import SettingError, TableError
 from escalade.ledger import Billing, Cost
 from escalade.pool import Pool, PoolModel
 from escalade.receipts import Receipt, read_table, receipts_of
-from escalade.results import ANSWERS, SAMPLES, SUMMARY, write_tables
+from escalade.results import ANSWERS, SAMPLES, SUMMARY, read_stamp, write_tables
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class TierBill:
     k: int
     temperature: float
     requests: int
-    """Samples and cancelled requests."""
+    """Samples, cancelled requests and those that broke off."""
     before: Cost
     """As recorded; a tier of a problem whose cost is unknown counts as one unknown request."""
     after: Cost
@@ -73,6 +73,8 @@ class Repriced:
     """What the recorded costs were computed with, where the summary says it."""
     notes: tuple[str, ...] = field(default=())
     """What is not known, and why."""
+    grading: Mapping[str, Any] = field(default_factory=dict)
+    """Who graded the results, as their table says."""
 
     @property
     def tiers(self) -> tuple[TierBill, ...]:
@@ -131,7 +133,9 @@ class Repriced:
 
     def write(self, folder: str | Path) -> Path:
         """Write the tables, and the summary where there is one, under their usual names; return the folder."""
-        return write_tables(folder, answers=self.table, samples=self.samples, summary=self.summary)
+        return write_tables(
+            folder, answers=self.table, samples=self.samples, summary=self.summary, grading=self.grading
+        )
 
 
 def reprice(results: str | Path, pool: Pool, *, billing: Billing | None = None) -> Repriced:
@@ -166,7 +170,7 @@ def reprice(results: str | Path, pool: Pool, *, billing: Billing | None = None) 
             tier = position, receipt.model, receipt.k, receipt.temperature
             before = Cost(unknown=1) if receipt.cost is None else Cost(receipt.cost)
             bills.append(TierBill(*tier, len(costs), before, ledger.total(costs)))
-            sample_costs.update(zip(receipt.rows, costs, strict=False))  # behind: cancelled requests
+            sample_costs.update(zip(receipt.rows, costs, strict=False))  # behind: requests without a sample
         problems.append(ProblemBill(ident, tuple(bills)))
     summary = _summary_beside(path.with_name(SUMMARY))
     stamp = ledger.stamp(pool)
@@ -178,6 +182,7 @@ def reprice(results: str | Path, pool: Pool, *, billing: Billing | None = None) 
         stamp,
         {key: summary[key] for key in stamp} if summary is not None and set(stamp) <= set(summary) else None,
         tuple(charging.notes),
+        read_stamp(path),
     )
     return repriced if summary is None else replace(repriced, summary=_renewed(summary, repriced))
 
@@ -278,7 +283,7 @@ def _spent(summary: dict[str, Any], repriced: Repriced) -> float | None:
     if all(tier.before == tier.after for tier in bills):
         spent: float | None = summary["spent_usd"]
         return spent
-    if summary["samples_cancelled"]:
+    if summary["samples_cancelled"] or summary.get("requests_broken_off"):
         return None
     if not summary["samples_generated"]:
         return 0.0

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from escalade.climb import Answered
+from escalade.errors import TableError
 from escalade.job import Job
 from escalade.rows import LISTS, answer_row, sample_rows
-from escalade.streaming import ResultStream, partial_of
+from escalade.streaming import STAMP, ResultStream, partial_of, stamp_of
 from escalade.summary import Summary
 from escalade.tally import summarise
 
@@ -54,7 +57,7 @@ class Results:
         with ResultStream(self.job, folder) as stream:
             for position, item in enumerate(self.answered):
                 stream.add(position, item)
-            stream.finish()
+            stream.finish(self.grading)
         write_summary(self.summary(), folder)
         return folder
 
@@ -62,14 +65,14 @@ class Results:
         return len(self.answered)
 
 
-def write_answers(table: pd.DataFrame, path: Path) -> None:
-    """Write a result table as Parquet; lists as JSON."""
+def write_answers(table: pd.DataFrame, path: Path, grading: Mapping[str, Any]) -> None:
+    """Write a result table as Parquet, with the stamp of who graded it; lists as JSON."""
     flat = table.copy()
     for column in LISTS:
         if column in flat:
             texts = [None if value is None else json.dumps(value, ensure_ascii=False) for value in flat[column]]
             flat[column] = pd.Series(texts, index=flat.index, dtype=object)
-    replace_file(path, lambda target: flat.to_parquet(target, index=False))
+    replace_file(path, partial(_write_parquet, flat, stamp_of(grading)))
 
 
 ANSWERS, SAMPLES, SUMMARY = "answers.parquet", "samples.parquet", "summary.json"
@@ -82,17 +85,42 @@ def write_tables(
     answers: pd.DataFrame | None = None,
     samples: pd.DataFrame | None = None,
     summary: Mapping[str, Any] | None = None,
+    grading: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write those of the files of a run that are given, as they are, each whole; return the folder."""
+    """Write those of the files of a run that are given, as they are, each whole; return the folder.
+
+    The stamp of `grading`, what a grader reports, goes into the metadata of the tables.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in ((ANSWERS, answers), (SAMPLES, samples)):
         if table is not None:
-            replace_file(folder / name, partial(table.to_parquet, index=False))
+            replace_file(folder / name, partial(_write_parquet, table, stamp_of(grading or {})))
     if summary is not None:
         text = json.dumps(summary, indent=2, ensure_ascii=False)
         replace_file(folder / SUMMARY, lambda path: path.write_text(text + "\n", encoding="utf-8"))
     return folder
+
+
+def read_stamp(path: Path) -> dict[str, Any]:
+    """Return who graded a table of a run, {"grader": ...} as in summary.json; {} where the file does not say it.
+
+    Raises:
+        TableError: the file is not there, is no Parquet file, or its stamp is none.
+    """
+    try:
+        found = (pq.read_metadata(path).metadata or {}).get(STAMP.encode())
+        stamp = {} if found is None else json.loads(found)
+    except (OSError, ValueError) as error:
+        raise TableError(f"{path}: its metadata cannot be read: {error}") from error
+    if not isinstance(stamp, dict):
+        raise TableError(f"{path}: key {STAMP!r} of its metadata is no JSON object but {found!r:.60}")
+    return stamp
+
+
+def _write_parquet(table: pd.DataFrame, stamp: Mapping[str, str], path: Path) -> None:
+    whole = pa.Table.from_pandas(table, preserve_index=False)
+    pq.write_table(whole.replace_schema_metadata({**(whole.schema.metadata or {}), **stamp}), path)
 
 
 def write_summary(summary: Summary, folder: Path) -> None:

@@ -90,6 +90,7 @@ def _trace(tier: TierTrace, use: TierUse, saved: int, decided: bool) -> dict[str
         "drawn": tier.drawn,
         "saved": saved,
         "cancelled": use.cancelled,
+        "broken_off": use.broken_off,
         "cost_usd": None if cost is None else str(cost),
         "prompt_tokens": [u.prompt for u in use.usages],
         "cached_tokens": [u.cached for u in use.usages],
@@ -117,7 +118,8 @@ def sample_rows(job: Job, item: Answered) -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for position, use in enumerate(item.tiers):
         right = [None] * len(use.samples) if item.grade is None else item.grade.samples[position]
-        for sample, cost, correct in zip(use.samples, use.costs, right, strict=False):  # behind: cancelled requests
+        # Behind the costs of samples are those of requests that gave none.
+        for sample, cost, correct in zip(use.samples, use.costs, right, strict=False):
             generation = sample.generation
             out.append(
                 {

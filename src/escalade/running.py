@@ -150,7 +150,7 @@ def stream_job(
             stream.add(order.pop(item.problem.id), item)
 
         ending = _drive(job, store, take, watcher, on_event)
-        stream.finish()
+        stream.finish(ending.grading)
     summary = tally.summary(job, ending.seconds, ending.grading, interrupted=ending.interrupted)
     write_summary(summary, folder)
     return summary

@@ -28,6 +28,8 @@ except ImportError:  # not on Windows: there nothing tells that another run writ
 
 GROUP_ROWS, GROUP_CHARACTERS = 4096, 16_000_000
 """A group of rows is written when it has so many rows, or so much text."""
+STAMP = "escalade"
+"""Key of a Parquet file's metadata under which JSON says who graded: `grader`, as in summary.json."""
 HELD_CHARACTERS = 32_000_000
 """Text of problems answered before their turn that is held in memory; what is beyond it waits on disk."""
 
@@ -131,14 +133,18 @@ class ResultStream:
         while (rows := self._early.take(self._next)) is not None:
             self._write(rows)
 
-    def finish(self) -> None:
-        """Write what is left and move the files to their places; problems that were not answered are missing."""
+    def finish(self, grading: Mapping[str, Any]) -> None:
+        """Write what is left and move the files to their places; problems that were not answered are missing.
+
+        Args:
+            grading: what the grader reports at the end; its stamp goes into the metadata of both files.
+        """
         for position in self._early.positions():
             rows = self._early.take(position)
             assert rows is not None
             self._write(rows)
         for table in self._tables:
-            table.close()
+            table.close(stamp_of(grading))
         for table in self._tables:
             table.move()
 
@@ -160,6 +166,18 @@ class ResultStream:
         self._early.close()
         for table in self._tables:
             table.discard()
+
+
+def stamp_of(grading: Mapping[str, Any]) -> dict[str, str]:
+    """Return the metadata that a Parquet file gets of a grading; none where nobody graded.
+
+    Example:
+        >>> stamp_of({"grader": {"escalade": "0.1.0", "math": "math 1"}, "comparisons": 7})
+        {'escalade': '{"grader": {"escalade": "0.1.0", "math": "math 1"}}'}
+    """
+    if grading.get("grader") is None:
+        return {}
+    return {STAMP: json.dumps({"grader": grading["grader"]}, ensure_ascii=False)}
 
 
 def partial_of(path: Path) -> Path:
@@ -185,8 +203,10 @@ class _Table:
             if len(self._rows) >= GROUP_ROWS or self._characters >= GROUP_CHARACTERS:
                 self._flush()
 
-    def close(self) -> None:
+    def close(self, stamp: Mapping[str, str]) -> None:
         self._flush()
+        if stamp:
+            self._writer.add_key_value_metadata(dict(stamp))
         self._writer.close()
 
     def move(self) -> None:

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from escalade import ledger
-from escalade.evaluation.metrics import Interval
+from escalade.evaluation.intervals import Interval
 from escalade.job import Job
 
 
@@ -34,6 +34,8 @@ class TierSummary:
     samples: int
     saved: int
     cancelled: int
+    broken_off: int
+    """Requests that failed after they had used tokens, which are in the sums; each try counts."""
     cost: ledger.Cost
     engine_seconds: ledger.Seconds
     """Of the samples, each with its own time, whenever it was drawn."""
@@ -70,12 +72,13 @@ class Summary:
     """What this run added to what the store had paid for already."""
     prompt_tokens: int | None
     completion_tokens: int | None
-    """None where a sample's count is unknown. A request cancelled before its first token counts for nothing here."""
+    """None where a sample's count is unknown. Of a request without a sample, unknown counts are left out."""
     samples_drawn: int
     samples_generated: int
     """Drawn in this run; the others came from the store."""
     samples_saved: int
     samples_cancelled: int
+    requests_broken_off: int
     seconds: float
     statuses: Mapping[str, int]
     tiers: tuple[TierSummary, ...]
@@ -110,6 +113,7 @@ class Summary:
             "samples_generated": self.samples_generated,
             "samples_saved": self.samples_saved,
             "samples_cancelled": self.samples_cancelled,
+            "requests_broken_off": self.requests_broken_off,
             "seconds": round(self.seconds, 3),
             "statuses": dict(self.statuses),
             "tiers": [
@@ -128,6 +132,7 @@ class Summary:
                     "samples_drawn": tier.samples,
                     "samples_saved": tier.saved,
                     "samples_cancelled": tier.cancelled,
+                    "requests_broken_off": tier.broken_off,
                     "engine_seconds": tier.engine_seconds.whole,
                 }
                 for tier in self.tiers

@@ -12,7 +12,7 @@ from typing import Any
 from escalade import ledger
 from escalade.cascade.outcome import Decision, Status
 from escalade.climb import Answered, TierUse
-from escalade.evaluation.metrics import wilson
+from escalade.evaluation.intervals import wilson
 from escalade.job import Job
 from escalade.summary import PassK, Summary, TierSummary, settings_of
 
@@ -99,6 +99,7 @@ class Tally:
             samples_generated=self._fresh,
             samples_saved=sum(tier.saved for tier in tiers),
             samples_cancelled=sum(tier.cancelled for tier in tiers),
+            requests_broken_off=sum(tier.broken_off for tier in tiers),
             seconds=seconds,
             statuses=self.statuses,
             tiers=tuple(tiers),
@@ -116,7 +117,7 @@ class Tally:
 
 @dataclass(slots=True)
 class _Count:
-    """A sum of tokens; unknown where a sample's count is. A cancelled request's may be missing."""
+    """A sum of tokens; unknown where a sample's count is. That of a request without one may be missing."""
 
     known: int = 0
     unknown: bool = False
@@ -144,6 +145,7 @@ class _Tier:
     samples: int = 0
     saved: int = 0
     cancelled: int = 0
+    broken_off: int = 0
     cost: ledger.Cost = field(default_factory=ledger.Cost)
     seconds: Fraction = Fraction(0)
     """Exact, so that the order does not show in the last digit."""
@@ -162,6 +164,7 @@ class _Tier:
         self.samples += len(use.samples)
         self.saved += item.saved(position)
         self.cancelled += use.cancelled
+        self.broken_off += use.broken_off
         self.cost += use.cost
         for spent in ledger.seconds((position, _finite(s.generation.seconds)) for s in use.samples).values():
             self.seconds += Fraction(spent.known)
@@ -182,6 +185,7 @@ class _Tier:
             samples=self.samples,
             saved=self.saved,
             cancelled=self.cancelled,
+            broken_off=self.broken_off,
             cost=self.cost,
             engine_seconds=ledger.Seconds(float(self.seconds), self.timeless),
         )

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from escalade.answers.canonical import sort_key
 from escalade.answers.kinds import kind_of
-from escalade.cascade.ballot import Ballot, count
+from escalade.cascade.ballot import Ballot, Standing, count, standing
 from escalade.samples.sample import Generation, read
 from escalade.testing import votes
 
@@ -35,6 +35,17 @@ def test_seats_are_votes_abstentions_and_the_undrawn(answers: list[str | None], 
     assert ballot.abstained == answers.count(None) + answers.count("[invalid]")
     assert (ballot.leader is None) == (not ballot.votes)
     assert ballot.tie == (len(ballot.tied) > 1)
+
+
+@given(st.lists(ANSWERS, max_size=9), st.integers(0, 3), st.sampled_from([0.4, 1.0, 2.5]), st.booleans())
+def test_a_standing_is_the_ballot_without_its_names(
+    answers: list[str | None], out: int, weight: float, merged: bool
+) -> None:
+    row, k = votes(*answers), len(answers) + out
+    names = {"9": "10", "10": "10", "2": "10"} if merged else {}
+    for weights in (None, [weight] * len(row)):
+        ballot = count(row, k, weights, names)
+        assert standing(row, k, weights, names) == Standing(k, ballot.first, ballot.second, ballot.counts)
 
 
 @given(st.lists(ANSWERS, min_size=1, max_size=9))

@@ -3,9 +3,10 @@ from functools import cache
 
 import pytest
 
-from escalade.cascade.ballot import count
+from escalade.cascade.ballot import count, standing
 from escalade.cascade.confidence import ESTIMATORS
-from escalade.cascade.decide import Evidence, confidence, cut, explored_k, settle, weights
+from escalade.cascade.decide import Terms, confidence, cut, explored_k, settled, weights
+from escalade.cascade.decide import look as look_at
 from escalade.cascade.outcome import Decision, Look
 from escalade.cascade.policy import Policy, Stop
 from escalade.errors import SettingError
@@ -30,23 +31,22 @@ def look(
 ) -> Look | None:
     samples = answers if isinstance(answers, list) else votes(*answers)
     seats = len(samples) if k is None else k
-    return settle(
-        Evidence(
-            ballot=count(samples, seats),
-            k=seats,
-            open_seats=seats - len(samples),
-            open_weight=seats - len(samples),
-            single=seats == 1,
-            score=score,
-            model="S",
-            threshold=policy.target if threshold is None else threshold,
-            last=last,
-            entropy_rule=entropy,
-            may_explore=may_explore,
-            aggregated=aggregated,
-        ),
-        policy,
+    terms = Terms(
+        k=seats,
+        weight=1.0,
+        single=seats == 1,
+        score=score,
+        model="S",
+        threshold=policy.target if threshold is None else threshold,
+        last=last,
+        entropy_rule=entropy,
+        may_explore=may_explore,
+        aggregated=aggregated,
     )
+    ballot, open_seats = count(samples, seats), seats - len(samples)
+    found = settled(terms, standing(samples, seats), open_seats, policy)
+    assert found == settled(terms, ballot, open_seats, policy)
+    return look_at(terms, ballot, open_seats, policy) if found else None
 
 
 def decision(answers: Votes | str, policy: Policy | None = None, **evidence: object) -> str:

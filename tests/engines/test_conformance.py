@@ -114,11 +114,9 @@ def llamacpp(request: pytest.FixtureRequest, wait: Await) -> Iterator[Case]:
     engine: llama.Engine = request.getfixturevalue("llamacpp")
 
     def generated() -> int:
-        (line,) = (
-            line
-            for line in engine._models["135M"].result().metrics().splitlines()
-            if line.startswith("llamacpp:tokens_predicted_total ")
-        )
+        counters = engine.metrics(pool["135M"])
+        assert counters is not None
+        (line,) = (line for line in counters.splitlines() if line.startswith("llamacpp:tokens_predicted_total "))
         return int(line.split()[1])
 
     yield Case(engine, pool["135M"], lambda: llama.Engine("", pool, seed=0), wait, at_once=4, generated=generated)

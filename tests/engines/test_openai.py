@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from escalade.engines import llamacpp
 from escalade.engines.base import Demand, Progress, Request, open_engine
+from escalade.engines.llamacpp.options import Options as LocalOptions
 from escalade.engines.openai import Engine
 from escalade.engines.openai.options import Options, access_of
 from escalade.engines.openai.reading import Reading
@@ -850,7 +850,7 @@ def test_the_body_is_json_a_server_can_read(wait: Await) -> None:
     json.dumps(seen.body, allow_nan=False)
 
 
-@pytest.mark.parametrize("options", [Options, llamacpp.Options])
+@pytest.mark.parametrize("options", [Options, LocalOptions])
 def test_every_option_is_explained(options: type[BaseModel]) -> None:
     page = (Path(__file__).parents[2] / "docs" / "engines.md").read_text(encoding="utf-8")
     for name in options.model_fields:

@@ -28,7 +28,7 @@ def answers(request: Request) -> Generation:
 
 @dataclass
 class Owned(ScriptedEngine):
-    """Bills every token, those of cancelled requests too; it sometimes fails before it has used any."""
+    """Bills every token, those of requests that were cancelled or broke off too; some fail before they used any."""
 
     fails: float = 0.0
     """Share of requests."""
@@ -36,13 +36,15 @@ class Owned(ScriptedEngine):
     """By problem: tokens of prompts and of answers, and samples given."""
     by_model: Counter[str] = field(default_factory=Counter)
     """Tokens of prompts and answers together, by alias."""
+    broken_off: int = 0
+    """Requests that failed after they had used tokens, those that were cancelled before they could among them."""
 
     async def sample(self, request: Request, progress: Progress) -> Generation:
         """Answer, and bill."""
-        if random.Random(f"{request.seed} {len(self.requests)}").random() < self.fails:
+        dice = random.Random(f"{request.seed} {len(self.requests)}")
+        if dice.random() < self.fails:
             self.requests.append(request)
-            await asyncio.sleep(self.delay(request))
-            raise EngineError("not now", retryable=True)
+            await self._fail(request, progress, dice)
         progress.prompt_tokens = PROMPT
         try:
             generation = await super().sample(request, progress)
@@ -52,6 +54,20 @@ class Owned(ScriptedEngine):
         self._bill(request, generation.completion_tokens or 0)
         self.billed[request.problem_id]["samples"] += 1
         return generation
+
+    async def _fail(self, request: Request, progress: Progress, dice: random.Random) -> None:
+        """Fail, half of the time before anything was used, half of the time within the answer."""
+        if dice.random() < 0.5:
+            await asyncio.sleep(self.delay(request))
+            raise EngineError("not now", retryable=True)
+        progress.prompt_tokens = PROMPT
+        progress.completion_tokens = dice.randint(0, answers(request).completion_tokens or 0)
+        try:
+            await asyncio.sleep(self.delay(request))
+            raise EngineError("broke off", retryable=True)
+        finally:
+            self._bill(request, progress.completion_tokens)
+            self.broken_off += 1
 
     def _bill(self, request: Request, tokens: int) -> None:
         self.billed[request.problem_id]["tokens"] += tokens

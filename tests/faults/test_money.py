@@ -6,6 +6,7 @@ import asyncio
 import random
 from contextlib import suppress
 from decimal import Decimal
+from typing import NamedTuple
 
 from escalade import ledger
 from escalade.cascade.policy import Policy
@@ -70,7 +71,7 @@ def check(limits: Limits, answered: list[Answered]) -> None:
 
 
 def check_owner(limits: Limits, engine: Owned, models: Pool) -> None:
-    """What the engine's owner says, who bills what was cancelled, too."""
+    """What the engine's owner says, who bills what was cancelled or broke off, too."""
     tokens = sum(bill["tokens"] for bill in engine.billed.values())
     assert limits.run_tokens is None or tokens <= limits.run_tokens
     samples = sum(bill["samples"] for bill in engine.billed.values())
@@ -83,8 +84,27 @@ def check_owner(limits: Limits, engine: Owned, models: Pool) -> None:
         assert sum(count * prices[alias] for alias, count in engine.by_model.items()) / 1_000_000 <= limits.run_usd
 
 
-def once(seed: int) -> tuple[int, bool]:
-    """One random run, and the same again from its store; return how many were in flight, and whether a limit held."""
+def check_nothing_is_missing(engine: Owned, answered: list[Answered], store: Store) -> None:
+    """The ledger has each token that the owner bills at the problem it was used for, and so has the store."""
+    for item in answered:
+        used = sum(usage.completion or 0 for use in item.tiers for usage in use.usages)
+        assert used == engine.billed[item.problem.id]["tokens"]
+    kept = sum(sample.generation.completion_tokens or 0 for sample in store.samples())
+    kept += sum(attempt.completion_tokens or 0 for attempt in store.attempts())
+    assert kept == sum(bill["tokens"] for bill in engine.billed.values())
+
+
+class Once(NamedTuple):
+    """What one random run was like."""
+
+    most_in_flight: int
+    held: bool
+    """Whether a limit held."""
+    broken_off: int
+
+
+def once(seed: int) -> Once:
+    """One random run, and the same again from its store."""
     dice = random.Random(seed)
     models = pool_of(
         *("S", "M", "L"),
@@ -96,7 +116,7 @@ def once(seed: int) -> tuple[int, bool]:
     # A delay of 0, too: then many things happen in one moment.
     longest = dice.choice([0.0, 1.0, 1.0])
     engine = Owned(
-        answers, within(str(seed), longest), slots=IN_FLIGHT, fails=dice.choice([0, 0, 0.05])
+        answers, within(str(seed), longest), slots=IN_FLIGHT, fails=dice.choice([0, 0.05, 0.2])
     )  # one engine has all bills, those of the rerun as well
     policy = Policy(target=dice.choice([0.6, 0.9]), stop=dice.choice(["verdict", "exact", "none", "esc:2"]))
     routes = dice.sample(ROUTES, dice.randint(1, len(ROUTES)))
@@ -106,7 +126,7 @@ def once(seed: int) -> tuple[int, bool]:
     ]
     held = False
     with Store(None) as store:
-        for _ in range(2):  # what the store has counts as used
+        for life in range(2):  # what the store has counts as used
             answered: list[Answered] = []
             drive = Executor(
                 models, lambda model: engine, store=store, policy=policy, limits=limits, on_answer=answered.append
@@ -114,15 +134,18 @@ def once(seed: int) -> tuple[int, bool]:
             simulate(drive.run(todo))
             assert sorted(item.problem.id for item in answered) == sorted(task.problem.id for task in todo)
             check(limits, answered)
+            if not life:
+                check_nothing_is_missing(engine, answered, store)
             held = held or any(item.outcome.status.value == "budget" for item in answered)
         check_owner(limits, engine, models)
-    return engine.most_in_flight, held
+    return Once(engine.most_in_flight, held, engine.broken_off)
 
 
 def test_no_limit_is_ever_exceeded(size: Size) -> None:
     runs = [once(seed) for seed in range(size(50, 1000))]
-    assert max(in_flight for in_flight, _ in runs) >= IN_FLIGHT
-    assert sum(held for _, held in runs) >= len(runs) // 4
+    assert max(run.most_in_flight for run in runs) >= IN_FLIGHT
+    assert sum(run.held for run in runs) >= len(runs) // 4
+    assert sum(run.broken_off for run in runs) >= len(runs)
 
 
 def resumed(seed: int) -> bool:
@@ -131,7 +154,7 @@ def resumed(seed: int) -> bool:
     models = pool_of(
         *("S", "M", "L"), prices=["1", "2", "9"], max_tokens=LONGEST, billing=dice.choice(["each", "once"])
     )
-    engine = Owned(answers, within(str(seed), 1.0), slots=dice.choice([10, IN_FLIGHT]))
+    engine = Owned(answers, within(str(seed), 1.0), slots=dice.choice([10, IN_FLIGHT]), fails=dice.choice([0, 0.1]))
     routes = ("mv_S_k8_t0.7", "mv_cascade_S_k4_t0.7_L_k1_t0.0", "mv_cascade_M_k4_t0.7_L_k2_t0.5")
     todo = [
         Task(Problem(f"p{i}", f"Problem {i}: how much?", "1"), parse_route(dice.choice(routes), models))

@@ -93,7 +93,7 @@ def test_a_sample_is_written_once_and_the_second_pays_as_a_cancelled_request() -
         second = Stored(KEY, 0, seed, "p", "m", 0.7, "job", Generation("second", prompt_tokens=9, completion_tokens=4))
         assert store.write([sample(5 + seed), second]) == [sample(5 + seed), first]
     assert store.read(KEY, [0]) == [first]
-    assert [(a.prompt_tokens, a.completion_tokens) for a in store.cancelled(KEY, [0])] == [(9, 4)] * 2
+    assert [(a.prompt_tokens, a.completion_tokens) for a in store.paid_attempts(KEY, [0])] == [(9, 4)] * 2
 
 
 def test_attempts_are_kept_beside_the_samples() -> None:
@@ -102,10 +102,11 @@ def test_attempts_are_kept_beside_the_samples() -> None:
         Attempt(KEY, 0, "error", "down"),
         Attempt(KEY, 0, "cancelled", "no longer wanted", "job", 10, 4, 3),
     )
-    store.write([], [error, cancelled])
+    broken_off = Attempt(KEY, 7, "error", "broke off", "job", None, None, 3)
+    store.write([], [error, cancelled, broken_off, Attempt(KEY, 7, "error", "busy", "job", None, None, 0)])
     store.write([sample(0, "a success wins")], [Attempt(KEY, 1, "cancelled", "", "job", None, None, 0)])
-    assert store.cancelled(KEY, [0, 7]) == [cancelled]
-    assert [a.index for a in store.cancelled(KEY, [0, 1])] == [0, 1]
+    assert store.paid_attempts(KEY, [0, 7]) == [cancelled, broken_off]
+    assert [a.index for a in store.paid_attempts(KEY, [0, 1])] == [0, 1]
     assert len(store) == 1
 
 
@@ -268,7 +269,7 @@ def test_processes_write_at_once(tmp_path: Path) -> None:
         assert len(store) == 120
         numbers = [s.generation.completion_tokens for p in range(15) for s in store.read(key_of(p), range(8))]
         assert numbers == list(range(120))
-        lost = [a for p in range(15) for a in store.cancelled(key_of(p), range(8))]
+        lost = [a for p in range(15) for a in store.paid_attempts(key_of(p), range(8))]
         assert sorted(a.completion_tokens or 0 for a in lost) == list(range(0, 120, 2))
 
 

@@ -6,9 +6,39 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import repeat
+from typing import NamedTuple, Protocol
 
 from escalade.answers.canonical import sort_key
 from escalade.samples.sample import Sample
+
+
+class Counted(Protocol):
+    """How many votes there are, whoever has them: a `Standing`, or a whole `Ballot`."""
+
+    @property
+    def k(self) -> float:
+        """Seats."""
+
+    @property
+    def first(self) -> float:
+        """Votes of the leader."""
+
+    @property
+    def second(self) -> float:
+        """Votes of the runner-up."""
+
+    @property
+    def counts(self) -> list[float]:
+        """Votes of each class, the most first (0 where nobody voted); then each abstention, a class of its own."""
+
+
+class Standing(NamedTuple):
+    """How the votes of a ballot stand, without its leader's name: what early settling rests on, told cheaply."""
+
+    k: float
+    first: float
+    second: float
+    counts: list[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,42 +120,70 @@ def count(
         >>> ballot.leader, ballot.first, ballot.tie, ballot.abstained
         ('0.5', 2, True, 1)
     """
+    drawn = list(samples)
+    votes, abstentions = _add_up(drawn, weights, names)
+    if not votes:
+        return Ballot(k, len(drawn), (), tuple(abstentions), tie=False, logprob=None)
+    most = max(votes.values())
+    tied = [key for key, n in votes.items() if _same(n, most)]
+    means = {key: _mean_logprob(drawn, key, names) for key in tied}
+    leader = tied[0]
+    if len(tied) > 1:
+        by_logprob = None not in means.values()
+        leader = min(tied, key=lambda key: (-(means[key] or 0.0) if by_logprob else 0.0, sort_key(key)))
+    rest = [key for key in votes if key != leader]
+    if len(rest) > 1:
+        rest.sort(key=lambda key: (-votes[key], sort_key(key)))
+    ranked = tuple((key, votes[key]) for key in [leader, *rest])
+    return Ballot(k, len(drawn), ranked, tuple(abstentions), tie=len(tied) > 1, logprob=means[leader])
+
+
+def standing(
+    samples: Iterable[Sample],
+    k: float,
+    weights: Iterable[float] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Standing:
+    """Return how the votes of the ballot that `count` makes of the same arguments stand.
+
+    Example:
+        >>> from escalade.testing import votes
+        >>> standing(votes("1/2", "0.5", "2", None), k=5)
+        Standing(k=5, first=2, second=1, counts=[2, 1, 1])
+    """
+    votes, abstentions = _add_up(samples, weights, names)
+    counts = sorted(votes.values(), reverse=True) or [0]
+    return Standing(k, counts[0], counts[1] if len(counts) > 1 else 0, counts + abstentions)
+
+
+def _add_up(
+    samples: Iterable[Sample], weights: Iterable[float] | None, names: Mapping[str, str] | None
+) -> tuple[dict[str, float], list[float]]:
+    """Return the votes of each class, and the weight of each abstention."""
     votes: dict[str, float] = {}
-    logprobs: dict[str, list[float] | None] = {}
     abstentions: list[float] = []
-    drawn = 0
     for sample, weight in zip(samples, repeat(1) if weights is None else weights, strict=False):
-        drawn += 1
         key = sample.key
         if key is None:
             abstentions.append(weight)
-            continue
-        if names:
-            key = names.get(key, key)
-        votes[key] = votes.get(key, 0) + weight
-        seen = logprobs.setdefault(key, [])
-        if sample.generation.mean_logprob is None:
-            logprobs[key] = None
-        elif seen is not None:
-            seen.append(sample.generation.mean_logprob)
-    if not votes:
-        return Ballot(k, drawn, (), tuple(abstentions), tie=False, logprob=None)
-    if len(votes) == 1:
-        ((leader, most),) = votes.items()
-        return Ballot(k, drawn, ((leader, most),), tuple(abstentions), tie=False, logprob=_mean(logprobs[leader]))
-    means = {key: _mean(seen) for key, seen in logprobs.items()}
-    most = max(votes.values())
-    tied = [key for key, n in votes.items() if _same(n, most)]
-    by_logprob = len(tied) > 1 and all(means[key] is not None for key in tied)
-    leader = min(tied, key=lambda key: (-(means[key] or 0.0) if by_logprob else 0.0, sort_key(key)))
-    rest = sorted((key for key in votes if key != leader), key=lambda key: (-votes[key], sort_key(key)))
-    ranked = tuple((key, votes[key]) for key in [leader, *rest])
-    return Ballot(k, drawn, ranked, tuple(abstentions), tie=len(tied) > 1, logprob=means[leader])
+        else:
+            if names:
+                key = names.get(key, key)
+            votes[key] = votes.get(key, 0) + weight
+    return votes, abstentions
 
 
-def _mean(values: list[float] | None) -> float | None:
+def _mean_logprob(samples: Iterable[Sample], leader: str, names: Mapping[str, str] | None) -> float | None:
+    """Return the mean over the samples of a class of their mean logprobs; None where one has none."""
+    logprobs: list[float] = []
+    for sample in samples:
+        key = sample.key
+        if key is not None and (names.get(key, key) if names else key) == leader:
+            if sample.generation.mean_logprob is None:
+                return None
+            logprobs.append(sample.generation.mean_logprob)
     # fsum rounds once, so that a mean cannot depend on the order of its terms.
-    return None if values is None else math.fsum(values) / len(values)
+    return math.fsum(logprobs) / len(logprobs)
 
 
 def _same(a: float, b: float) -> bool:

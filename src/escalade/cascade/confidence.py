@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from escalade.cascade.ballot import Ballot
+from escalade.cascade.ballot import Ballot, Counted
+from escalade.errors import SettingError
 
 
 class Bounds(NamedTuple):
@@ -29,7 +30,7 @@ class Estimator:
     name: str
     value: Callable[[Ballot], float | None]
     """Confidence in [0, 1] of a whole ballot that has a leader; None is unknown, and unknown escalates."""
-    bounds: Callable[[Ballot, float], Bounds]
+    bounds: Callable[[Counted, float], Bounds]
     """Bounds for a ballot with r open seats."""
     from_votes: bool = True
     """Whether it rests on agreement: then a single sample says nothing."""
@@ -82,7 +83,7 @@ def _share(ballot: Ballot) -> float:
     return ballot.share
 
 
-def _share_bounds(ballot: Ballot, r: float) -> Bounds:
+def _share_bounds(ballot: Counted, r: float) -> Bounds:
     return Bounds(ballot.first / ballot.k, (ballot.first + r) / ballot.k)
 
 
@@ -90,7 +91,7 @@ def _margin(ballot: Ballot) -> float:
     return (ballot.first - ballot.second) / ballot.k
 
 
-def _margin_bounds(ballot: Ballot, r: float) -> Bounds:
+def _margin_bounds(ballot: Counted, r: float) -> Bounds:
     gap = ballot.first - ballot.second
     return Bounds(max(0.0, (gap - r) / ballot.k), (gap + r) / ballot.k)
 
@@ -99,7 +100,7 @@ def _posterior(ballot: Ballot) -> float:
     return beats_runner_up(ballot.first, ballot.second)
 
 
-def _posterior_bounds(ballot: Ballot, r: float) -> Bounds:
+def _posterior_bounds(ballot: Counted, r: float) -> Bounds:
     low = beats_runner_up(ballot.first, ballot.second + r)
     return Bounds(low, beats_runner_up(ballot.first + r, ballot.second))
 
@@ -109,7 +110,7 @@ def _entropy(ballot: Ballot) -> float:
     return max(0.0, 1.0 - entropy_bounds(ballot.counts, ballot.undrawn).high)
 
 
-def _entropy_confidence_bounds(ballot: Ballot, r: float) -> Bounds:
+def _entropy_confidence_bounds(ballot: Counted, r: float) -> Bounds:
     least, most = entropy_bounds(ballot.counts, r)
     return Bounds(max(0.0, 1.0 - most), max(0.0, 1.0 - least))
 
@@ -118,7 +119,7 @@ def _logprob(ballot: Ballot) -> float | None:
     return None if ballot.logprob is None else min(1.0, math.exp(ballot.logprob))
 
 
-def _anything(ballot: Ballot, r: float) -> Bounds:
+def _anything(ballot: Counted, r: float) -> Bounds:
     return Bounds(-math.inf, 1.0)
 
 
@@ -139,3 +140,47 @@ ESTIMATORS: Mapping[str, Estimator] = {
     )
 }
 """Estimators by name: share (votes/k), margin ((first-second)/k), posterior, entropy (max(0, 1-H)), logprob, score."""
+
+CALIBRATED = "calibrated"
+"""The confidence that is not one estimator, but one for each tier, fitted on labelled samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """Fitted estimators, one a tier; two are equal where their fingerprints and their tiers are.
+
+    Example:
+        >>> fitted = Calibrated("5f0c", (("7B", 0.7),), (ESTIMATORS["share"],))
+        >>> fitted.only("7B", 0.7, k=5).estimator.name, fitted.only("72B", 0.0, k=1).tiers
+        ('share', ())
+    """
+
+    fingerprint: str
+    tiers: tuple[tuple[str, float], ...]
+    """Model alias and temperature of each estimator."""
+    estimators: tuple[Estimator, ...] = field(repr=False, compare=False)
+
+    def only(self, alias: str, temperature: float, *, k: int) -> Calibrated:
+        """Return what there is for one tier of k samples; nothing is a lack of several samples only.
+
+        Raises:
+            SettingError: the tier has several samples and no estimator.
+        """
+        for tier, estimator in zip(self.tiers, self.estimators, strict=True):
+            if tier[0] == alias and math.isclose(tier[1], temperature, abs_tol=1e-9):
+                return Calibrated(self.fingerprint, (tier,), (estimator,))
+        if k > 1:
+            known = ", ".join(f"{name} at t={t:g}" for name, t in self.tiers) or "none"
+            raise SettingError(
+                f"no calibration of {alias} at t={temperature:g}: there are {known}; fit one on samples of this tier "
+                "(escalade calibrate)"
+            )
+        return Calibrated(self.fingerprint, (), ())
+
+    @property
+    def estimator(self) -> Estimator:
+        """The estimator of the one tier that this is of; where it has none, its confidence is unknown."""
+        return self.estimators[0] if len(self.estimators) == 1 else _UNKNOWN
+
+
+_UNKNOWN = Estimator(CALIBRATED, _no_value, _anything)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from escalade.cascade.ballot import Ballot, count
+from escalade.cascade.ballot import Ballot, Counted, standing
 from escalade.cascade.confidence import (
     ESTIMATORS,
     Bounds,
@@ -27,15 +27,13 @@ from escalade.samples.sample import Sample
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """All that a decision at a tier may rest on."""
+class Terms:
+    """What a decision at a tier rests on besides its ballot."""
 
-    ballot: Ballot
     k: int
     """Seats of this tier."""
-    open_seats: int
-    open_weight: float
-    """Votes that the open seats carry in the ballot."""
+    weight: float
+    """Votes that a seat of this tier carries in the ballot."""
     single: bool
     """Whether the ballot is one sample: then its share says nothing."""
     score: float | None
@@ -72,40 +70,29 @@ def confidence(policy: Policy, ballot: Ballot, *, single: bool, score: float | N
 
 
 def _estimator(policy: Policy, *, single: bool, score: float | None) -> Estimator:
-    chosen = ESTIMATORS[policy.confidence]
+    chosen = policy.estimator
     if single and chosen.from_votes:
         return ESTIMATORS["logprob" if score is None else "score"]
     return chosen
 
 
-def _bounds(evidence: Evidence, policy: Policy) -> Bounds:
-    """Between what the confidence can end up; a score is known before anything is drawn."""
-    estimator = _estimator(policy, single=evidence.single, score=evidence.score)
-    if estimator.name == "score":
-        known = -math.inf if evidence.score is None else evidence.score
-        return Bounds(known, known)
-    return estimator.bounds(evidence.ballot, evidence.open_weight)
-
-
-def settle(evidence: Evidence, policy: Policy) -> Look | None:
-    """Return the look that decides, or None while the open seats could change the decision or the answer.
+def settled(terms: Terms, ballot: Counted, open_seats: int, policy: Policy) -> bool:
+    """Whether `look` decides: the seats of the tier that are still open can change neither decision nor answer.
 
     A tie that is still possible is a change as well: ties are recorded. Exploring is never settled early, as it
     draws the open seats too.
     """
-    if evidence.open_seats <= 0:
-        return _look(evidence, policy)
-    stop = policy.stop_rule.name
-    if stop not in ("verdict", "exact") or (evidence.aggregated and not evidence.last):
-        return None
-    ballot = evidence.ballot
-    leader_fixed = ballot.first - ballot.second > evidence.open_weight + 1e-9
-    if evidence.last:
-        settled = leader_fixed
-    else:
-        accepts, escalates = _certain(evidence, policy)
-        settled = (accepts and leader_fixed) or (escalates and (stop == "verdict" or leader_fixed))
-    return _look(evidence, policy) if settled else None
+    if open_seats <= 0:
+        return True
+    # Names of stop rules that are whole: the others have a number behind the name.
+    if policy.stop not in ("verdict", "exact") or (terms.aggregated and not terms.last):
+        return False
+    r = open_seats * terms.weight
+    leader_fixed = ballot.first - ballot.second > r + 1e-9
+    if terms.last:
+        return leader_fixed
+    accepts, escalates = _certain(terms, ballot, r, policy)
+    return (accepts and leader_fixed) or (escalates and (policy.stop == "verdict" or leader_fixed))
 
 
 class _Certain(NamedTuple):
@@ -116,65 +103,73 @@ class _Certain(NamedTuple):
     escalates: bool
 
 
-def _certain(evidence: Evidence, policy: Policy) -> _Certain:
-    ballot, r = evidence.ballot, evidence.open_weight
-    if evidence.entropy_rule and not evidence.single:
+def _certain(terms: Terms, ballot: Counted, r: float, policy: Policy) -> _Certain:
+    if terms.entropy_rule and not terms.single:
         entropy = entropy_bounds(ballot.counts, r)
-        explores = _may_explore(evidence, policy, (ballot.first + r) / ballot.k)
+        explores = _may_explore(terms, policy, (ballot.first + r) / ballot.k)
         return _Certain(_clean(entropy.high, policy), not _clean(entropy.low, policy) and not explores)
-    low, high = _bounds(evidence, policy)
-    explores = evidence.entropy_rule and _may_explore(evidence, policy, high)
-    return _Certain(_reaches(low, evidence), not _reaches(high, evidence) and not explores)
+    low, high = _bounds(terms, ballot, r, policy)
+    explores = terms.entropy_rule and _may_explore(terms, policy, high)
+    k = ballot.k
+    return _Certain(_reaches(low, k, terms), not _reaches(high, k, terms) and not explores)
 
 
-def _look(evidence: Evidence, policy: Policy) -> Look:
-    ballot = evidence.ballot
-    value, source = confidence(policy, ballot, single=evidence.single, score=evidence.score)
-    if evidence.last:
+def _bounds(terms: Terms, ballot: Counted, r: float, policy: Policy) -> Bounds:
+    """Between what the confidence can end up; a score is known before anything is drawn."""
+    estimator = _estimator(policy, single=terms.single, score=terms.score)
+    if estimator.name == "score":
+        known = -math.inf if terms.score is None else terms.score
+        return Bounds(known, known)
+    return estimator.bounds(ballot, r)
+
+
+def look(terms: Terms, ballot: Ballot, open_seats: int, policy: Policy) -> Look:
+    """Return the decision that a ballot leads to: the final one where it is `settled`."""
+    value, source = confidence(policy, ballot, single=terms.single, score=terms.score)
+    if terms.last:
         if ballot.leader is None:
             return Look(ballot, None, "", None, Decision.ABSTAIN, "last tier: no sample has an answer")
-        return Look(ballot, value, source, None, Decision.ANSWER, f"last tier: {_votes(evidence)}")
-    if evidence.entropy_rule and not evidence.single:
-        return _entropy_look(evidence, policy)
-    threshold = evidence.threshold
+        return Look(ballot, value, source, None, Decision.ANSWER, f"last tier: {_votes(ballot)}")
+    if terms.entropy_rule and not terms.single:
+        return _entropy_look(terms, ballot, open_seats, policy)
+    threshold = terms.threshold
     decision = Decision.ESCALATE
-    if ballot.leader is None and evidence.open_seats <= 0:
+    if ballot.leader is None and open_seats <= 0:
         reason = f"no sample has an answer ({ballot.drawn} drawn)"
-    elif value is None and evidence.single:
+    elif value is None and terms.single:
         reason = "a single sample is no vote evidence, and there is no score and no logprob: unknown"
     elif value is None:
-        reason = f"no {policy.confidence} known for {evidence.model}"
-    elif ballot.leader is not None and _reaches(value, evidence):
-        decision, reason = Decision.ACCEPT, f"{_said(evidence, value, source)} reaches {threshold:g}"
+        reason = f"no {policy.confidence} known for {terms.model}"
+    elif ballot.leader is not None and _reaches(value, ballot.k, terms):
+        decision, reason = Decision.ACCEPT, f"{_said(terms, ballot, open_seats, value, source)} reaches {threshold:g}"
     else:
-        reason = f"{_said(evidence, value, source)} below {threshold:g}"
+        reason = f"{_said(terms, ballot, open_seats, value, source)} below {threshold:g}"
     belief = 0.0 if value is None else value
-    if evidence.entropy_rule and decision is Decision.ESCALATE and _may_explore(evidence, policy, belief):
-        more = explored_k(evidence.k, policy.max_k)
-        belief = max(belief, evidence.score or 0.0)
+    if terms.entropy_rule and decision is Decision.ESCALATE and _may_explore(terms, policy, belief):
+        more = explored_k(terms.k, policy.max_k)
+        belief = max(belief, terms.score or 0.0)
         decision, reason = Decision.EXPLORE, f"{reason}; belief {belief:.3g} is worth {more} samples"
     return Look(ballot, value, source, threshold, decision, reason)
 
 
-def _entropy_look(evidence: Evidence, policy: Policy) -> Look:
+def _entropy_look(terms: Terms, ballot: Ballot, open_seats: int, policy: Policy) -> Look:
     """The entropy rule: a clean ballot is accepted, a promising one explored, any other escalates."""
-    ballot = evidence.ballot
     bits, limit = entropy_bits(ballot.counts), policy.entropy_bits
-    value, source = confidence(policy, ballot, single=False, score=evidence.score)
-    settled = f", settled with {evidence.open_seats} undrawn" if evidence.open_seats else ""
-    said = f"{_votes(evidence)}, entropy {bits:.2f} bits{settled}"
-    belief = max(ballot.share, evidence.score or 0.0)
-    if ballot.leader is not None and _clean(entropy_bounds(ballot.counts, evidence.open_weight).high, policy):
+    value, source = confidence(policy, ballot, single=False, score=terms.score)
+    early = f", settled with {open_seats} undrawn" if open_seats else ""
+    said = f"{_votes(ballot)}, entropy {bits:.2f} bits{early}"
+    belief = max(ballot.share, terms.score or 0.0)
+    if ballot.leader is not None and _clean(entropy_bounds(ballot.counts, open_seats * terms.weight).high, policy):
         decision = Decision.ACCEPT
-        reason = f"{said}: clean whatever the rest says" if settled else f"{said} <= {limit:g}: a clean ballot"
-    elif _may_explore(evidence, policy, ballot.share):
-        more = explored_k(evidence.k, policy.max_k)
+        reason = f"{said}: clean whatever the rest says" if early else f"{said} <= {limit:g}: a clean ballot"
+    elif _may_explore(terms, policy, ballot.share):
+        more = explored_k(terms.k, policy.max_k)
         decision = Decision.EXPLORE
         reason = f"{said} > {limit:g}, belief {belief:.2f} >= {policy.explore_floor:g}: draw up to {more}"
     else:
         decision = Decision.ESCALATE
         why = "no more may be drawn" if belief >= policy.explore_floor else f"belief {belief:.2f} too low to explore"
-        above = f"{said} > {limit:g}" if ballot.leader is not None else f"no sample has an answer{settled}"
+        above = f"{said} > {limit:g}" if ballot.leader is not None else f"no sample has an answer{early}"
         reason = f"{above}, {why}"
     return Look(ballot, value, source, limit, decision, reason)
 
@@ -183,10 +178,10 @@ def _clean(bits: float, policy: Policy) -> bool:
     return bits <= policy.entropy_bits + 1e-9
 
 
-def _may_explore(evidence: Evidence, policy: Policy, belief: float) -> bool:
+def _may_explore(terms: Terms, policy: Policy, belief: float) -> bool:
     """Whether more is drawn at this tier: the belief, or the score, is worth it and there is room."""
-    enough = max(belief, evidence.score or 0.0) >= policy.explore_floor - 1e-9
-    return enough and evidence.may_explore and evidence.k < policy.max_k
+    enough = max(belief, terms.score or 0.0) >= policy.explore_floor - 1e-9
+    return enough and terms.may_explore and terms.k < policy.max_k
 
 
 def explored_k(k: int, max_k: int) -> int:
@@ -214,8 +209,8 @@ def cut(samples: Mapping[int, Sample], k: int, stop: Stop, names: Mapping[str, s
             return None
         row.append(samples[index])
         if stop.name == "beta":
-            ballot = count(row, len(row), names=names)
-            if ballot.votes and beats_runner_up(ballot.first, ballot.second) >= stop.number:
+            votes = standing(row, len(row), names=names)
+            if votes.first and beats_runner_up(votes.first, votes.second) >= stop.number:
                 return len(row)
         elif len(row) % int(stop.number) == 0:
             window = {sample.key and names.get(sample.key, sample.key) for sample in row[-int(stop.number) :]}
@@ -252,22 +247,20 @@ def weights(
     return out
 
 
-def _reaches(value: float, evidence: Evidence) -> bool:
+def _reaches(value: float, k: float, terms: Terms) -> bool:
     # In votes, so that 7 of 25 reach 0.28: need = ceil(threshold * k - 1e-9).
-    k = evidence.ballot.k
-    return value * k >= evidence.threshold * k - 1e-9
+    return value * k >= terms.threshold * k - 1e-9
 
 
-def _votes(evidence: Evidence) -> str:
-    ballot = evidence.ballot
+def _votes(ballot: Ballot) -> str:
     if ballot.leader is None:
         return f"0 of {ballot.k:g} votes"
     return f"{ballot.first:.4g} of {ballot.k:.4g} votes for {ballot.leader}"
 
 
-def _said(evidence: Evidence, value: float, source: str) -> str:
-    if evidence.single or source == "score":
-        return f"{source} {value:.3g}" + (", before drawing," if evidence.ballot.drawn == 0 else "")
-    if evidence.open_seats:
-        return f"{_votes(evidence)} with {evidence.open_seats} undrawn, {source}"
-    return f"{_votes(evidence)}, {source} {value:.3g}"
+def _said(terms: Terms, ballot: Ballot, open_seats: int, value: float, source: str) -> str:
+    if terms.single or source == "score":
+        return f"{source} {value:.3g}" + (", before drawing," if ballot.drawn == 0 else "")
+    if open_seats:
+        return f"{_votes(ballot)} with {open_seats} undrawn, {source}"
+    return f"{_votes(ballot)}, {source} {value:.3g}"

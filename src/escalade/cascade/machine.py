@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from escalade.cascade import decide
-from escalade.cascade.ballot import Ballot, count
-from escalade.cascade.decide import Evidence
+from escalade.cascade.ballot import Ballot, Standing, count, standing
+from escalade.cascade.decide import Terms
 from escalade.cascade.outcome import Decision, Look, Outcome, Status, TierTrace
 from escalade.cascade.policy import Policy
 from escalade.routes import Kind, Route, Tier
@@ -52,15 +52,23 @@ class _Rung:
     cut: int | None = None
     """Number of samples at which a probabilistic stop rule ended the tier; they alone are its ballot."""
     expired: bool = False
+    terms: Terms | None = None
+    """Of its decisions, made anew when its seats change."""
 
     def ballot_samples(self) -> list[Sample]:
-        """The samples that vote, in launch order."""
-        top = self.k if self.cut is None else self.cut
-        return [self.samples[i] for i in sorted(self.samples) if i < top]
+        """The samples that vote, in no particular order."""
+        if self.cut is None:
+            return list(self.samples.values())
+        return [sample for index, sample in self.samples.items() if index < self.cut]
 
     @property
     def seats(self) -> int:
         return self.k if self.cut is None else self.cut
+
+    @property
+    def open_seats(self) -> int:
+        """How many of its seats no sample has taken."""
+        return self.seats - len(self.ballot_samples())
 
     def trace(self) -> TierTrace:
         undecided = (Decision.EXPLORE, Decision.STOP)
@@ -108,6 +116,7 @@ class Machine:
         notes: Sequence[str] = (),
     ) -> None:
         self.route, self.policy = route, policy
+        self._policies = [policy.at(tier.model, tier.temperature, tier.k) for tier in route.tiers]
         self.outcome: Outcome | None = None
         self.names: Mapping[str, str] = {}
         """The class of each key that shares one with other keys of this problem; set before a sample is fed."""
@@ -115,6 +124,7 @@ class Machine:
         self._thresholds = {**(thresholds or {}), **policy.thresholds}
         self._costs = costs or {}
         self._weights = decide.weights(route, policy, accuracies or {}, self._scores)
+        self._stop = policy.stop_rule
         self._notes = list(notes)
         self._rungs: list[_Rung] = []
         self._falling_back = False
@@ -138,7 +148,7 @@ class Machine:
         rung.wanted.discard(sample.index)
         rung.samples[sample.index] = sample
         if self._falling_back:
-            return [] if any(r.wanted for r in self._rungs) else self._fall_back()
+            return [] if rung.wanted else self._fall_back()
         return self._advance()
 
     def expire(self) -> list[Action]:
@@ -187,23 +197,24 @@ class Machine:
         """Look at the current tier; move on where its decision is settled."""
         position = len(self._rungs) - 1
         rung = self._rungs[position]
-        last = position == len(self.route.tiers) - 1
         if rung.cut is None:
-            rung.cut = decide.cut(rung.samples, rung.k, self.policy.stop_rule, self.names)
-        ballot = self._ballot()
-        evidence = self._evidence(rung, ballot, last=last)
-        look = decide.settle(evidence, self.policy)
-        if look is None:
+            rung.cut = decide.cut(rung.samples, rung.k, self._stop, self.names)
+        if rung.terms is None or rung.cut is not None:
+            rung.terms = self._terms(rung)
+        terms, open_seats = rung.terms, rung.open_seats
+        if not decide.settled(terms, self._standing(), open_seats, self._policies[position]):
             return self._draw(position, rung) if entering else []
         actions = self._drop_wanted()
+        ballot = self._ballot()
+        look = decide.look(terms, ballot, open_seats, self._policies[position])
         rung.looks.append(look)
         if look.decision is Decision.EXPLORE:
-            rung.k = decide.explored_k(rung.k, self.policy.max_k)
+            rung.k, rung.terms = decide.explored_k(rung.k, self.policy.max_k), None
             return actions + self._advance(entering=True)
         if look.decision is Decision.ESCALATE:
             return actions + self._enter()
         if look.decision is Decision.ABSTAIN:
-            return actions + self._start_fall_back()
+            return actions + self._fall_back()
         status = Status.ACCEPTED if look.decision is Decision.ACCEPT else Status.LAST_TIER
         answer = ballot.leader
         assert answer is not None
@@ -230,9 +241,17 @@ class Machine:
         return self._ballot_of(len(self._rungs) - 1)
 
     def _ballot_of(self, position: int) -> Ballot:
+        return count(*self._cast(position), self.names)
+
+    def _standing(self) -> Standing:
+        """How the votes of the ballot that decides now stand."""
+        return standing(*self._cast(len(self._rungs) - 1), self.names)
+
+    def _cast(self, position: int) -> tuple[list[Sample], float, list[float] | None]:
+        """The samples that vote, for how many seats, and their weights where ballots are aggregated."""
         if self._weights is None:
             rung = self._rungs[position]
-            return count(rung.ballot_samples(), rung.seats, names=self.names)
+            return rung.ballot_samples(), rung.seats, None
         samples: list[Sample] = []
         weights: list[float] = []
         seats: float = 0
@@ -241,41 +260,35 @@ class Machine:
             samples += mine
             weights += [weight] * len(mine)
             seats += rung.seats * weight
-        return count(samples, seats, weights, self.names)
+        return samples, seats, weights
 
-    def _evidence(self, rung: _Rung, ballot: Ballot, *, last: bool) -> Evidence:
+    def _terms(self, rung: _Rung) -> Terms:
+        """The terms of the current tier."""
         alias = rung.tier.model
         threshold = rung.tier.threshold
         if threshold is None:
             threshold = self._thresholds.get(alias, self.policy.target)
-        weight = 1.0 if self._weights is None else self._weights[len(self._rungs) - 1]
-        drawn_here = len(rung.ballot_samples())
-        return Evidence(
-            ballot=ballot,
+        return Terms(
             k=rung.seats,
-            open_seats=rung.seats - drawn_here,
-            open_weight=(rung.seats - drawn_here) * weight,
+            weight=1.0 if self._weights is None else self._weights[len(self._rungs) - 1],
             # One vote in all says nothing; in a pooled ballot a single sample joins those below it.
             single=rung.seats == 1 and (self._weights is None or len(self._rungs) == 1),
             score=self._scores.get(alias),
             model=alias,
             threshold=threshold,
-            last=last,
+            last=len(self._rungs) == len(self.route.tiers),
             entropy_rule=self.route.kind is Kind.ENTROPY_CASCADE,
             may_explore=rung.tier.temperature > 0.0 and rung.cut is None,
             aggregated=self._weights is not None,
         )
 
-    def _start_fall_back(self) -> list[Action]:
-        """The last tier abstained. First whole ballots below it, then the surest of them."""
+    def _fall_back(self) -> list[Action]:
+        """The last tier abstained: first whole ballots below it, then the surest of them."""
         self._falling_back = True
-        actions: list[Action] = []
         for position, rung in enumerate(self._rungs[:-1]):
             if rung.cut is None and not rung.expired and len(rung.samples) < rung.k:
-                actions += self._draw(position, rung)
-        return actions or self._fall_back()
-
-    def _fall_back(self) -> list[Action]:
+                # One tier after the other, as tiers of one model and temperature share their samples.
+                return self._draw(position, rung)
         for position, rung in enumerate(self._rungs[:-1]):
             ballot = self._ballot_of(position)
             last = rung.looks[-1]
@@ -307,7 +320,7 @@ class Machine:
     def _confidence(self, position: int, ballot: Ballot) -> decide.Confidence:
         rung = self._rungs[position]
         score = self._scores.get(rung.tier.model)
-        return decide.confidence(self.policy, ballot, single=rung.seats == 1, score=score)
+        return decide.confidence(self._policies[position], ballot, single=rung.seats == 1, score=score)
 
     def _owner(self, answer: str) -> int:
         """The current tier; of an aggregated ballot, the first tier that voted for the answer.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from escalade.cascade.confidence import ESTIMATORS
+from escalade.cascade.confidence import CALIBRATED, ESTIMATORS, Calibrated, Estimator
 from escalade.errors import SettingError, nearest
 
 AGGREGATES = ("last", "pooled", "weighted")
@@ -48,6 +48,8 @@ class Policy:
     """Belief, max(share, score), from which the entropy rule draws more at the same tier."""
     max_k: int = 8
     """Up to how many samples of one tier exploring goes."""
+    calibration: Calibrated | None = None
+    """What confidence = "calibrated" is read from."""
 
     def __post_init__(self) -> None:
         for name, value, top in (
@@ -61,13 +63,38 @@ class Policy:
         if self.max_k < 1:
             raise SettingError(f"max_k is {self.max_k!r}: give an integer >= 1")
         for name, chosen, known in (
-            ("confidence", self.confidence, tuple(ESTIMATORS)),
+            ("confidence", self.confidence, (*ESTIMATORS, CALIBRATED)),
             ("aggregate", self.aggregate, AGGREGATES),
         ):
             if chosen not in known:
                 hint = nearest(chosen, known)
                 raise SettingError(f"{name} {chosen!r} is unknown: there are {', '.join(known)}{hint}")
+        if (self.confidence == CALIBRATED) != (self.calibration is not None):
+            lack = "needs a calibration" if self.calibration is None else "reads no calibration"
+            raise SettingError(
+                f"confidence {self.confidence!r} {lack}: give confidence 'calibrated' and a calibration's file "
+                "(escalade calibrate), or neither"
+            )
+        if self.calibration is not None and self.aggregate != "last":
+            raise SettingError(
+                f"aggregate is {self.aggregate!r}: a calibration is of one tier's own ballots; use aggregate 'last'"
+            )
         _ = self.stop_rule
+
+    def at(self, model: str, temperature: float, k: int) -> Policy:
+        """Return the policy as it holds at one tier: a calibration is that of this tier.
+
+        Raises:
+            SettingError: the tier has several samples and the calibration lacks it.
+        """
+        if self.calibration is None:
+            return self
+        return replace(self, calibration=self.calibration.only(model, temperature, k=k))
+
+    @property
+    def estimator(self) -> Estimator:
+        """The estimator of confidence; a calibrated one after `at`."""
+        return ESTIMATORS[self.confidence] if self.calibration is None else self.calibration.estimator
 
     @property
     def stop_rule(self) -> Stop:

@@ -167,7 +167,8 @@ def summary(s: Summary, out: Path, store: Path | None) -> None:
     facts.add_row(
         "samples",
         f"{s.samples_drawn} drawn ({s.samples_generated} of them now), {s.samples_saved} saved by settled-early "
-        f"stopping, {s.samples_cancelled} cancelled under way",
+        f"stopping, {s.samples_cancelled} cancelled under way"
+        + (f", {s.requests_broken_off} tries broken off" if s.requests_broken_off else ""),
     )
     facts.add_row("status", ", ".join(f"{name} {n}" for name, n in s.statuses.items()))
     facts.add_row("time", f"{s.seconds:.1f} s")

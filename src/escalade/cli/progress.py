@@ -84,7 +84,7 @@ class Tiers:
         if name == "sent":
             self._rates.setdefault(alias, Rate())
             self._now.setdefault((facts["tier"], alias), _TierNow())
-        elif name in ("sample", "cancelled"):
+        elif name in ("sample", "cancelled", "failed"):
             self._rates.setdefault(alias, Rate()).add(facts.get("tokens") or 0)
         elif name in ("left_alone", "given_up") and (name, alias) not in self._warned:
             self._warned.add((name, alias))

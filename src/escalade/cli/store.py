@@ -76,7 +76,7 @@ def show(path: Path, pool_name: str | None, *, as_json: bool) -> None:
                 soft_wrap=True,
             )
     for name, cost in costs.items():
-        console.print(f"{escape(name)}: {cost}, cancelled requests included", soft_wrap=True)
+        console.print(f"{escape(name)}: {cost}, requests that gave no sample included", soft_wrap=True)
 
 
 def _size(count: int) -> str:
@@ -84,15 +84,15 @@ def _size(count: int) -> str:
 
 
 def _costs(path: Path, pool: Pool) -> dict[str, ledger.Cost]:
-    """What each model's samples and cancelled requests cost by a pool's prices, and all of them (`total`)."""
+    """What each model's samples and paid attempts cost by a pool's prices, and all of them (`total`)."""
     costs: dict[str, ledger.Cost] = {}
     with Store(path) as store:
         for key, samples in groupby(store.samples(), key=lambda sample: sample.key):
             drawn = list(samples)
-            cancelled = [attempt for attempt in store.attempts(key) if attempt.kind == "cancelled"]
+            paid = [attempt for attempt in store.attempts(key) if attempt.paid]
             name = drawn[0].model_name
             price = pool[name].price if name in pool else None
-            usages = [usage_of(s.generation) for s in drawn] + [usage_of(attempt) for attempt in cancelled]
+            usages = [usage_of(s.generation) for s in drawn] + [usage_of(attempt) for attempt in paid]
             costs[name] = costs.get(name, ledger.Cost()) + ledger.total(ledger.charge(usages, price, pool.billing))
     return {**costs, "total": ledger.total(costs.values())}
 

@@ -50,7 +50,8 @@ def _tier(number: int, tier: dict[str, Any]) -> Tree:
     saved = f", {tier['saved']} saved" if tier["saved"] else ""
     cancelled = f", {tier['cancelled']} cancelled under way" if tier["cancelled"] else ""
     head = f"tier {number}: [bold]{escape(tier['model'])}[/] k={tier['k']} t={tier['temperature']:g}"
-    tree = Tree(f"{head}, {tier['drawn']} drawn{saved}{cancelled}, {cost}{owner}")
+    broken_off = f", {tier['broken_off']} tries broken off" if tier.get("broken_off") else ""
+    tree = Tree(f"{head}, {tier['drawn']} drawn{saved}{cancelled}{broken_off}, {cost}{owner}")
     for look in tier["looks"]:
         votes = ", ".join(f"{escape(answer)}: {n:g}" for answer, n in look["votes"]) or "none"
         abstained = f", {look['abstained']:g} abstained" if look["abstained"] else ""

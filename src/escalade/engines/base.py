@@ -1,7 +1,8 @@
 """What an engine is: anything that turns a sample request into a generation.
 
 A further engine is one file in this folder (or one folder): `engines/NAME.py` with a class `Engine` that has these
-methods; pools and the command line then know it as `NAME` (or `NAME:ARGUMENT`).
+methods; pools and the command line then know it as `NAME` (or `NAME:ARGUMENT`). One that takes settings as a whole, the
+table `[engines.NAME]` of a pool, has a class `Settings` beside it and checks them.
 """
 
 from __future__ import annotations
@@ -130,7 +131,7 @@ def open_engine(spec: str, pool: Pool, *, seed: int) -> Engine:
     """Return the engine that `NAME` or `NAME:ARGUMENT` names.
 
     Raises:
-        SettingError: no such engine.
+        SettingError: no such engine, or the pool has settings for one that takes none.
     """
     name, _, argument = spec.partition(":")
     known = engine_names()
@@ -140,6 +141,11 @@ def open_engine(spec: str, pool: Pool, *, seed: int) -> Engine:
             "name another in the pool or with --engine, or look without one: escalade route"
         )
     module = importlib.import_module(f"escalade.engines.{name}")
+    if (given := pool.engines.get(name)) and not hasattr(module, "Settings"):
+        raise SettingError(
+            f"pool {pool.name}: engine {name} takes no settings, found {', '.join(given)} in [engines.{name}]; what it "
+            "does with a model is said in options of the model"
+        )
     engine: Engine = module.Engine(argument, pool, seed=seed)
     return engine
 

@@ -127,5 +127,8 @@ def _known(spec: str) -> set[str]:
     name = spec.partition(":")[0]
     if name not in engine_names():
         return set()
-    found = getattr(importlib.import_module(f"escalade.engines.{name}"), "Options", None)
+    module = importlib.import_module(f"escalade.engines.{name}")
+    if hasattr(module, "__path__"):
+        module = importlib.import_module(f"{module.__name__}.options")
+    found = getattr(module, "Options", None)
     return set(found.model_fields) if isinstance(found, type) and issubclass(found, BaseModel) else set()

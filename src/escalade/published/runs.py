@@ -158,7 +158,7 @@ async def _answer(runs: Runs, setting: Setting, engine: str | Engine | None, say
                     continue
                 tables[name] = filled(routed, results)
                 path = setting.layout.answered(dataset, name, setting.target)
-                write_answers(tables[name], path)
+                write_answers(tables[name], path, results.grading)
                 say(f"  {name}: {results.summary()}")
                 say(f"    {path}")
 

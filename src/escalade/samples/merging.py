@@ -120,7 +120,7 @@ def _merge_samples(store: Store, batch: Sequence[Stored], done: Merged) -> None:
             done.equal += 1
         else:
             attempt = _of_conflict(sample)
-            known = any(a.message == attempt.message for a in store.cancelled(sample.key, [sample.index]))
+            known = any(a.message == attempt.message for a in store.paid_attempts(sample.key, [sample.index]))
             done.conflicts.append(Conflict(sample, other, not known))
             if not known:
                 attempts.append(attempt)

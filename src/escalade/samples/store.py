@@ -60,7 +60,15 @@ class Stored:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A request that gave no sample, and what it used."""
+    """A request that gave no sample, and what it used.
+
+    Example:
+        >>> key = Key("p", "m", "t0.7")
+        >>> Attempt(key, 0, "error", "refused").paid
+        False
+        >>> Attempt(key, 0, "error", "broke off", completion_tokens=12).paid
+        True
+    """
 
     key: Key
     index: int
@@ -71,6 +79,11 @@ class Attempt:
     prompt_tokens: int | None = None
     cached_tokens: int | None = None
     completion_tokens: int | None = None
+
+    @property
+    def paid(self) -> bool:
+        """Whether it is paid for: it was cancelled at its engine, or it failed after tokens had been used."""
+        return self.kind == "cancelled" or bool(self.prompt_tokens or self.completion_tokens)
 
 
 class Question(NamedTuple):
@@ -106,10 +119,10 @@ class Store:
         """Return those of the samples that are there, by index."""
         return [_stored(key, row) for row in self._select(_SAMPLES, key, indexes, "ORDER BY idx")]
 
-    def cancelled(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
-        """Return the cancelled requests of these indexes: paid for, though they gave no sample."""
-        rows = self._select(_ATTEMPTS, key, indexes, "AND kind = 'cancelled' ORDER BY idx, rowid")
-        return [Attempt(key, *row) for row in rows]
+    def paid_attempts(self, key: Key, indexes: Sequence[int]) -> list[Attempt]:
+        """Return the attempts of these indexes that are paid for, though they gave no sample."""
+        rows = self._select(_ATTEMPTS, key, indexes, "ORDER BY idx, rowid")
+        return [attempt for attempt in (Attempt(key, *row) for row in rows) if attempt.paid]
 
     def _select(self, query: str, key: Key, indexes: Sequence[int], rest: str) -> list[Any]:
         if not indexes:
