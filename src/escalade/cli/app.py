@@ -9,7 +9,10 @@ from typing import Annotated
 import typer
 
 from escalade.cli import options as opt
+from escalade.cli.compare import compare
+from escalade.cli.report import report
 from escalade.cli.storing import store_app
+from escalade.cli.tune import certify, tune
 
 app = typer.Typer(
     name="escalade",
@@ -21,6 +24,10 @@ app = typer.Typer(
 models_app = typer.Typer(help="List a pool's models and what is on disk; fetch their weights.")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
+app.command()(compare)
+app.command()(report)
+app.command()(tune)
+app.command()(certify)
 
 
 @app.callback(invoke_without_command=True)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from escalade.evaluation.lots import Bools, Floats
 from escalade.routes import Route
 
@@ -19,8 +21,8 @@ class Evaluation:
     """As executed."""
     correct: Floats
     """[N] P(the outcome's answer is right)."""
-    cost: Floats
-    """[N] USD."""
+    tier_cost: Floats
+    """[N, T] USD at each tier, those of a fall-back included."""
     tokens: Floats
     """[N] Prompt and completion tokens of all samples drawn."""
     completion: Floats
@@ -41,6 +43,11 @@ class Evaluation:
     """[N] Monte Carlo standard error of `correct`, where all was simulated."""
     cost_error: Floats | None = None
     """[N] Monte Carlo standard error of `cost`, where all was simulated."""
+
+    @property
+    def cost(self) -> Floats:
+        """[N] USD."""
+        return np.asarray(self.tier_cost.sum(axis=1))
 
     @property
     def exact(self) -> bool:

@@ -146,7 +146,7 @@ def _composed(bank: Bank, route: Route, rungs: Sequence[Rung]) -> Evaluation:
     return Evaluation(
         route,
         np.where(bank.has_gold, correct, np.nan),
-        spent_all[USD],
+        spent[:, USD].T,
         spent_all[PROMPT] + spent_all[COMPLETION],
         spent_all[COMPLETION],
         spent[:, SAMPLES].T,

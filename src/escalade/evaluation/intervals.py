@@ -186,9 +186,19 @@ def non_inferior(
     pair = _Pair.of(a, b, groups)
     interval = pair.interval(_quantile(pair.sampled, (1 + level_of(level)) / 2))
     lower = pair.interval(_quantile(pair.sampled, level)).low
-    needed = math.ceil(math.log(1 - level) / math.log(1 - margin))
+    needed = problems_needed(margin, level)
     shown = lower > 0 or (lower > -margin and pair.sampled.count >= needed)
     return NonInferiority(pair.value, interval, lower, margin, needed, shown)
+
+
+def problems_needed(margin: float, level: float) -> int:
+    """Return from how many problems on a loss as rare as `margin` would have been seen: ln(1-level) / ln(1-margin).
+
+    Example:
+        >>> problems_needed(0.01, 0.95), problems_needed(0.05, 0.95)
+        (299, 59)
+    """
+    return math.ceil(math.log(1 - level) / math.log(1 - margin))
 
 
 def mcnemar(a: ArrayLike, b: ArrayLike) -> McNemar:

@@ -6,6 +6,7 @@ run as the replay engine makes it, which has one request under way, so that what
 
 from __future__ import annotations
 
+import math
 import random
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,15 +55,17 @@ def replay(
         bank.check(tier.model, tier.temperature, most_samples(ran, position, policy.max_k))
     n, tiers = len(bank), len(ran.tiers)
     correct, money, prompt, completion = (np.empty((n, draws)) for _ in range(4))
-    samples, reached, decided = (np.zeros((n, tiers)) for _ in range(3))
+    samples, tier_cost, reached, decided = (np.zeros((n, tiers)) for _ in range(4))
     nothing = np.zeros(n)
     for row in range(n):
         for number, run in enumerate(_runs(bank, row, ran, policy, draws, seed)):
             outcome = run.machine.outcome
             assert outcome is not None
             correct[row, number] = run.right
-            money[row, number], prompt[row, number], completion[row, number] = run.usd, run.prompt, run.completion
+            prompt[row, number], completion[row, number] = run.prompt, run.completion
+            money[row, number] = run.usd
             samples[row] += run.samples
+            tier_cost[row] += run.tier_usd
             reached[row, : len(outcome.tiers)] += 1
             if outcome.decided_by is None:
                 nothing[row] += 1
@@ -72,7 +75,7 @@ def replay(
     return Evaluation(
         ran,
         correct.mean(axis=1),
-        money.mean(axis=1),
+        tier_cost / draws,
         (prompt + completion).mean(axis=1),
         completion.mean(axis=1),
         samples / draws,
@@ -93,10 +96,16 @@ class Run:
     machine: Machine
     samples: list[int]
     """Drawn at each tier; those of an earlier tier that are used again are not among them."""
-    usd: float = 0.0
+    tier_usd: list[float]
+    """Of the same samples."""
     prompt: float = 0.0
     completion: float = 0.0
     right: bool = False
+
+    @property
+    def usd(self) -> float:
+        """Of all tiers."""
+        return math.fsum(self.tier_usd)
 
 
 Place = tuple[str, float]
@@ -132,7 +141,7 @@ class Player:
             accuracies=self._accuracies,
             costs=self._costs,
         )
-        run = Run(machine, [0] * len(self.places))
+        run = Run(machine, [0] * len(self.places), [0.0] * len(self.places))
         drawn: dict[tuple[Place, int], Sample] = {}
         heard: list[Sample] = []
         wishes: deque[tuple[int, int]] = deque()
@@ -161,7 +170,7 @@ class Player:
         run.samples[tier] += 1
         run.prompt += shelf.prompt[which]
         run.completion += shelf.completion[which]
-        run.usd += shelf.usd[which] + (shelf.opening_usd[which] if first else 0.0)
+        run.tier_usd[tier] += shelf.usd[which] + (shelf.opening_usd[which] if first else 0.0)
         return replace(shelf.samples[which], index=index)
 
 
