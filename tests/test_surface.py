@@ -24,6 +24,8 @@ ROOMS = [
     ["climb", "counters", "asking", "comparing", "lanes", "turns", "dispatch", "books", "executor"],
     ["job"],
     ["evaluation"],
+    ["policies"],
+    ["making"],
     ["summary", "tally", "dryrun"],
     ["rows", "streaming"],
     ["results", "eventlog"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -27,6 +27,14 @@ Problems = str | Path | pd.DataFrame | Sequence[Problem] | Sequence[Mapping[str,
 """Where problems may come from: a file, a table, records, or problems as they are."""
 
 
+class PolicyName(NamedTuple):
+    """Which file of a policy was followed."""
+
+    name: str
+    sha256: str
+    """Of its text."""
+
+
 @dataclass(frozen=True)
 class Job:
     """One run, ready to go."""
@@ -44,6 +52,10 @@ class Job:
     """The strategy's name, where one chose the routes."""
     defaults: tuple[str, ...] = ()
     """What was not given, and what was taken for it."""
+    policy_file: PolicyName | None = None
+    """Where route and settings came from a policy's file."""
+    mismatches: tuple[str, ...] = ()
+    """How the run differs from what its policy was made, or its calibration fitted, under."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -151,6 +163,10 @@ def prepare(
     else:
         tasks, chosen = _by_route(asked, route, chosen_pool, defaults)
     named = chosen if strategy is not None else None
+    if policy.calibration is not None:
+        for parsed in dict.fromkeys(task.route for task in tasks if task.route is not None):
+            for tier in executed(parsed, chosen_pool).route.tiers:
+                policy.at(tier.model, tier.temperature, tier.k)  # refuses a tier that has no calibration
     return Job(chosen_pool, tuple(tasks), policy, limits or Limits(), seed, engine, chosen, named, tuple(defaults))
 
 

@@ -16,9 +16,11 @@ import pandas as pd
 from escalade.answers.grader import Grader
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered
+from escalade.errors import SettingError
 from escalade.executor import Executor
 from escalade.job import Job, Problems, prepare
 from escalade.limits import Limits
+from escalade.policies import chosen_settings, with_mismatches
 from escalade.pool import Pool
 from escalade.results import Results, write_summary
 from escalade.routes import Route
@@ -58,7 +60,8 @@ def run(
     confidence: str = "share",
     stop: str = "verdict",
     aggregate: str = "last",
-    policy: Policy | None = None,
+    calibration: str | Path | None = None,
+    policy: Policy | str | Path | None = None,
     limits: Limits | None = None,
     max_cost: float | str | Decimal | None = None,
     store: str | Path | None = None,
@@ -75,6 +78,9 @@ def run(
         engine: answers in the place of the pool's engines, e.g. "replay:shipped".
         scores: a table with an id and columns score_ALIAS, joined to the problems.
         target, confidence, stop, aggregate: the decisions' settings; or a whole `policy` in their place.
+        calibration: a file of `escalade calibrate`, which confidence="calibrated" is read from.
+        policy: the settings as a whole; or a file of `escalade tune`, which has the route as well. Where the run
+            differs from what the file was made under is said in the summary's `mismatches`.
         limits: of money, samples and time; `max_cost` (USD for the run) is the short form of the usual one.
         store: file that keeps every sample; a rerun with it generates nothing twice. None keeps nothing.
         limit: take only so many problems.
@@ -92,6 +98,18 @@ def run(
     """
     if limits is None:
         limits = Limits(run_usd=None if max_cost is None else Decimal(str(max_cost)))
+    given = (target, confidence, stop, aggregate) != (0.90, "share", "verdict", "last")
+    if policy is not None and (given or calibration is not None):
+        raise SettingError("both a policy and settings of its own are given: a policy has them all; give one of them")
+    kept = fitted = None
+    if not isinstance(policy, Policy):
+        kept, fitted, policy = chosen_settings(
+            policy, calibration, target=target, confidence=confidence, stop=stop, aggregate=aggregate
+        )
+    if kept is not None:
+        if route is not None or strategy is not None:
+            raise SettingError(f"policy {kept.path} has a route: give it, or a route or strategy, not both")
+        route = kept.file.route
     job = prepare(
         problems,
         route=route,
@@ -99,12 +117,12 @@ def run(
         pool=pool,
         engine=engine,
         scores=scores,
-        policy=policy or Policy(target=target, confidence=confidence, stop=stop, aggregate=aggregate),
+        policy=policy,
         limits=limits,
         limit=limit,
         seed=seed,
     )
-    results = run_job(job, store=store)
+    results = run_job(with_mismatches(job, kept, fitted), store=store)
     if results.interrupted:
         raise KeyboardInterrupt
     return results

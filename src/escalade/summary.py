@@ -162,6 +162,9 @@ def settings_of(job: Job) -> dict[str, Any]:
         "confidence": job.policy.confidence,
         "stop": job.policy.stop,
         "aggregate": job.policy.aggregate,
+        "calibration": None if job.policy.calibration is None else job.policy.calibration.fingerprint,
+        "policy_file": None if job.policy_file is None else job.policy_file._asdict(),
+        "mismatches": list(job.mismatches),
         "seed": job.seed,
     }
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from escalade.cli import options as opt
+from escalade.cli.calibrating import calibrate
 from escalade.cli.compare import compare
 from escalade.cli.report import report
 from escalade.cli.storing import store_app
@@ -28,6 +29,7 @@ app.command()(compare)
 app.command()(report)
 app.command()(tune)
 app.command()(certify)
+app.command()(calibrate)
 
 
 @app.callback(invoke_without_command=True)
@@ -43,6 +45,7 @@ def _version(
 
 @app.command()
 def run(
+    context: typer.Context,
     problems: opt.Problems = None,
     route: opt.Route = None,
     strategy: opt.Strategy = None,
@@ -55,7 +58,9 @@ def run(
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
     json: opt.Json = False,
+    policy: opt.PolicyFile = None,
     confidence: opt.Confidence = "share",
+    calibration: opt.Calibration = None,
     stop: opt.Stop = "verdict",
     aggregate: opt.Aggregate = "last",
     entropy_bits: opt.EntropyBits = 0.6,
@@ -76,27 +81,31 @@ def run(
     log_json: opt.LogJson = None,
 ) -> None:
     """Answer problems by a route or a strategy; print who decided what, and what it cost."""
-    from escalade.cascade.policy import Policy
     from escalade.cli import running
     from escalade.job import prepare
     from escalade.limits import Limits
+    from escalade.policies import chosen_settings, with_mismatches
 
+    opt.alone(context, policy, opt.DECIDED)
+    kept, fitted, settings = chosen_settings(
+        policy,
+        calibration,
+        target=target,
+        confidence=confidence,
+        stop=stop,
+        aggregate=aggregate,
+        entropy_bits=entropy_bits,
+        explore_floor=explore_floor,
+        max_k=max_k,
+    )
     job = prepare(
         problems,
-        route=route,
+        route=route if kept is None else kept.file.route,
         strategy=strategy,
         pool=pool,
         engine=engine,
         scores=scores,
-        policy=Policy(
-            target=target,
-            confidence=confidence,
-            stop=stop,
-            aggregate=aggregate,
-            entropy_bits=entropy_bits,
-            explore_floor=explore_floor,
-            max_k=max_k,
-        ),
+        policy=settings,
         limits=Limits(
             run_usd=opt.money("--max-cost", max_cost),
             problem_usd=opt.money("--max-cost-per-problem", max_cost_per_problem),
@@ -114,9 +123,10 @@ def run(
         limit=limit,
         seed=seed,
     )
+    job = with_mismatches(job, kept, fitted)
     opt.folder("--out", out)
-    kept = store if store is not None or job.recorded else Path("escalade.sqlite")
-    summary = running.show(job, out, kept, log_json, as_json=json)
+    samples = store if store is not None or job.recorded else Path("escalade.sqlite")
+    summary = running.show(job, out, samples, log_json, as_json=json)
     if summary.interrupted:
         raise typer.Exit(130)
     if set(summary.statuses) == {"error"}:
@@ -125,6 +135,7 @@ def run(
 
 @app.command()
 def route(
+    context: typer.Context,
     problems: opt.Problems = None,
     route: opt.Route = None,
     strategy: opt.Strategy = None,
@@ -136,23 +147,26 @@ def route(
     limit: opt.Limit = None,
     seed: opt.Seed = 0,
     json: opt.Json = False,
+    policy: opt.PolicyFile = None,
     max_k: opt.MaxK = 8,
 ) -> None:
     """Dry run: where each problem would go and what it can cost at most; no engine is touched."""
-    from escalade.cascade.policy import Policy
     from escalade.cli import display
     from escalade.dryrun import plan
     from escalade.job import prepare
+    from escalade.policies import chosen_settings
     from escalade.routing import write_routing
 
+    opt.alone(context, policy, opt.DECIDED)
+    kept, _, settings = chosen_settings(policy, None, target=target, max_k=max_k)
     job = prepare(
         problems,
-        route=route,
+        route=route if kept is None else kept.file.route,
         strategy=strategy,
         pool=pool,
         engine=engine,
         scores=scores,
-        policy=Policy(target=target, max_k=max_k),
+        policy=settings,
         limit=limit,
         seed=seed,
     )

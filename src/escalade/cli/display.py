@@ -67,6 +67,9 @@ class Watch:
             )
             for note in self._notes():
                 aside.print(f"note: {escape(note)}")
+            for difference in self._job.mismatches:
+                warning = f"warning: not as the policy was made: {difference}"
+                aside.print(warning, style="yellow", markup=False, soft_wrap=True)
             if aside.is_terminal:
                 self._live.start()
         return self

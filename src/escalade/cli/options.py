@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Annotated
@@ -12,6 +13,19 @@ from escalade.errors import SettingError
 
 KIND = "math, number, choice, yesno, label:A,B, text, or FILE.py:NAME of your own."
 SETTINGS = "Decisions"
+DECIDED = (
+    "route",
+    "strategy",
+    "target",
+    "confidence",
+    "calibration",
+    "stop",
+    "aggregate",
+    "entropy_bits",
+    "explore_floor",
+    "max_k",
+)
+"""Parameters that a policy's file decides."""
 LIMITS = "Limits"
 
 Problems = Annotated[
@@ -57,7 +71,22 @@ StoreFile = Annotated[
 ]
 Confidence = Annotated[
     str,
-    typer.Option(help="share, margin, posterior, entropy, logprob or score.", rich_help_panel=SETTINGS),
+    typer.Option(help="share, margin, posterior, entropy, logprob, score or calibrated.", rich_help_panel=SETTINGS),
+]
+Calibration = Annotated[
+    Path | None,
+    typer.Option(
+        "--calibration", help="File of escalade calibrate, for --confidence calibrated.", rich_help_panel=SETTINGS
+    ),
+]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        help="A policy of escalade tune: the route and all settings of decisions.",
+        show_default="none",
+        rich_help_panel=SETTINGS,
+    ),
 ]
 Stop = Annotated[
     str, typer.Option(help="When a tier stops drawing: verdict, exact, beta:P, esc:W, none.", rich_help_panel=SETTINGS)
@@ -130,6 +159,23 @@ def folder(name: str, path: Path) -> Path:
     except OSError as error:
         raise SettingError(f"{name}: {path} cannot be a folder: {error.strerror or error}; name another") from error
     return path
+
+
+def alone(context: typer.Context, policy: Path | None, names: Sequence[str]) -> None:
+    """Refuse options that a policy's file has a say in, where both are given.
+
+    Raises:
+        SettingError: names the first of them.
+    """
+    if policy is None:
+        return
+    for name in names:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name not in ("DEFAULT", "DEFAULT_MAP"):
+            raise SettingError(
+                f"--policy {policy} has the route and all settings of decisions: leave out --{name.replace('_', '-')}, "
+                "or change it in the file"
+            )
 
 
 def money(name: str, value: str | None) -> Decimal | None:
