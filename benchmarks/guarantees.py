@@ -26,8 +26,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from benchmarks import Figure
 from escalade.answers.kinds import kind_of
-from escalade.evaluation.guarantees import cost_quantile, fixed_sequence, within_budget
-from escalade.evaluation.risk import betting_p, binomial_p
+from escalade.statistics.guarantees import cost_quantile, fixed_sequence, within_budget
+from escalade.statistics.risk import betting_p, binomial_p
 
 SEATS, DELTA, RESPLITS, PAIRS = 5, 0.1, 1_000, 200
 LABELS = 1_000

@@ -24,13 +24,13 @@ import pandas as pd
 
 from benchmarks import Figure
 from escalade.evaluation.bank import Bank
-from escalade.evaluation.candidates import Sort, Trials, try_all
-from escalade.evaluation.certificate import certify, realised
 from escalade.evaluation.sources import open_bank
-from escalade.evaluation.splits import groups_of, parts_of
-from escalade.evaluation.tuning import Goal, best_single, choose, tune
 from escalade.pool import Pool, PoolModel, Price
 from escalade.routes import parse_route
+from escalade.tuning.candidates import Sort, Trials, try_all
+from escalade.tuning.certificate import certify, realised
+from escalade.tuning.splits import groups_of, parts_of
+from escalade.tuning.tuning import Goal, best_single, choose, tune
 
 HALVES, BUDGETS = 50, 5
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 import escalade
+from escalade.calibration.labelling import fit_bank
 from escalade.errors import RouteError, SettingError
 from escalade.evaluation.conditions import Conditions
-from escalade.evaluation.labelling import fit_bank
 from escalade.evaluation.sources import open_bank
 from escalade.policies import PolicyFile, RiskCertificate, Settings, chosen_settings, conditions_of, read_policy
 

@@ -12,6 +12,7 @@ SOURCE = Path(escalade.__file__).parent
 ROOMS = [
     ["errors"],
     ["answers"],
+    ["statistics"],
     ["complaints", "prices", "pool"],
     ["routes"],
     ["samples"],
@@ -24,8 +25,9 @@ ROOMS = [
     ["climb", "counters", "asking", "comparing", "lanes", "turns", "dispatch", "books", "executor"],
     ["job"],
     ["evaluation"],
+    ["calibration"],
     ["policies"],
-    ["making"],
+    ["comparison", "tuning"],
     ["summary", "tally", "dryrun"],
     ["rows", "streaming"],
     ["results", "eventlog"],

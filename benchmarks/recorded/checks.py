@@ -14,7 +14,7 @@ from benchmarks.recorded.markdown import at, percent, points, share, table, usd
 from benchmarks.recorded.measured import MEASURED, SAMPLES
 from benchmarks.recorded.urns import majority_rate
 from benchmarks.recorded.verdicts import Point, point
-from escalade.evaluation.metrics import auroc
+from escalade.statistics.metrics import auroc
 
 
 def checks(accounts: Sequence[Account]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmarks.recorded.verdicts import Point
-from escalade.evaluation.intervals import Difference
+from escalade.statistics.intervals import Difference
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -11,7 +11,7 @@ from benchmarks.recorded.markdown import at, interval, percent, points, share, s
 from benchmarks.recorded.measured import MEASURED, SAMPLES
 from benchmarks.recorded.references import Pair, oracle
 from benchmarks.recorded.verdicts import BASELINE, MARGIN, SINGLES, Kind, Point, Verdict, mix, point
-from escalade.evaluation.intervals import mcnemar, mean_score
+from escalade.statistics.intervals import mcnemar, mean_score
 
 
 def results(account: Account) -> str:

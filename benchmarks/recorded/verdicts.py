@@ -11,7 +11,7 @@ import numpy as np
 
 from benchmarks.recorded.answering import Expected
 from benchmarks.recorded.measured import Floats
-from escalade.evaluation.intervals import Difference, non_inferior, paired_difference
+from escalade.statistics.intervals import Difference, non_inferior, paired_difference
 
 MARGIN = 0.01
 """Accuracy that may be lost where two routes still count as equally good."""

@@ -19,11 +19,11 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 from pydantic import Field, ValidationError, model_validator
 
 from escalade.answers.kinds import kind_of
+from escalade.calibration.calibration import Calibration, read_calibration
 from escalade.cascade.confidence import Calibrated
 from escalade.cascade.policy import Policy
 from escalade.complaints import complaints
 from escalade.errors import SettingError
-from escalade.evaluation.calibration import Calibration, read_calibration
 from escalade.evaluation.conditions import Conditions, Strict
 from escalade.job import Job, PolicyName
 from escalade.pool import Pool

@@ -18,11 +18,11 @@ import pandas as pd
 from escalade.answers.grader import Grader
 from escalade.answers.kinds import Kind, kind_of
 from escalade.errors import TableError
-from escalade.evaluation.intervals import Interval, wilson
-from escalade.evaluation.metrics import pass_at_k
 from escalade.problems import Problem, read_problems
 from escalade.receipts import read_table
 from escalade.results import ANSWERS, SAMPLES, SUMMARY, write_tables
+from escalade.statistics.intervals import Interval, wilson
+from escalade.statistics.metrics import pass_at_k
 
 _THREADS = 2
 

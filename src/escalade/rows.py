@@ -8,9 +8,9 @@ from typing import Any
 
 from escalade.cascade.outcome import TierTrace
 from escalade.climb import Answered, TierUse
-from escalade.evaluation.metrics import pass_at_k
 from escalade.job import Job
 from escalade.samples.sample import Sample
+from escalade.statistics.metrics import pass_at_k
 
 LISTS = ("cascade_tiers", "escalation_path", "tier_confidences", "cost_per_tier", "generated_solutions", "trace")
 """Columns that hold lists in memory and JSON in Parquet."""

@@ -8,8 +8,8 @@ from decimal import Decimal
 from typing import Any
 
 from escalade import ledger
-from escalade.evaluation.intervals import Interval
 from escalade.job import Job
+from escalade.statistics.intervals import Interval
 
 
 @dataclass(frozen=True, slots=True)

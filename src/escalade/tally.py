@@ -12,8 +12,8 @@ from typing import Any
 from escalade import ledger
 from escalade.cascade.outcome import Decision, Status
 from escalade.climb import Answered, TierUse
-from escalade.evaluation.intervals import wilson
 from escalade.job import Job
+from escalade.statistics.intervals import wilson
 from escalade.summary import PassK, Summary, TierSummary, settings_of
 
 

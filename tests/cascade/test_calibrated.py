@@ -7,12 +7,12 @@ from datetime import date
 
 import pytest
 
+from escalade.calibration.calibration import Calibration, Quality, TierCalibration
+from escalade.calibration.curves import Curve, Logistic, Platt, Table
 from escalade.cascade.confidence import ESTIMATORS, Calibrated
 from escalade.cascade.policy import Policy
 from escalade.errors import SettingError
-from escalade.evaluation.calibration import Calibration, Quality, TierCalibration
 from escalade.evaluation.conditions import Conditions, digests, fingerprint
-from escalade.evaluation.curves import Curve, Logistic, Platt, Table
 from escalade.policies import calibrated
 from tests.cascade.drive import run
 from tests.cascade.test_machine import case

@@ -6,8 +6,8 @@ import pandas as pd
 import pytest
 
 from escalade.cli.comparing import routes_of, targets_of
+from escalade.comparison.policy_rows import PolicyRow
 from escalade.errors import SettingError
-from escalade.evaluation.policy_rows import PolicyRow
 from tests.cli.conftest import Cli
 
 CASCADE = "mv_cascade_S_k5_t0.7_L_k1_t0.7"

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from escalade.comparison.comparison import compare
 from escalade.errors import TableError
-from escalade.evaluation.comparison import compare
 from escalade.evaluation.groups import near_duplicates
 from escalade.evaluation.inventory import inventory
 from escalade.evaluation.sources import open_bank

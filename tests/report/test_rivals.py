@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from escalade.evaluation.intervals import mcnemar
 from escalade.report.rivals import rivals_of
 from escalade.report.runs import read_run
+from escalade.statistics.intervals import mcnemar
 from tests.report.conftest import larger
 
 

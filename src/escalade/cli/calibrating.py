@@ -31,12 +31,12 @@ def calibrate(
     from rich.markup import escape
     from rich.table import Table
 
+    from escalade.calibration.labelling import fit_bank
     from escalade.cli.display import as_json as print_json
     from escalade.cli.display import aside, console
-    from escalade.evaluation.labelling import fit_bank
     from escalade.evaluation.sources import open_bank
-    from escalade.evaluation.splits import groups_of
     from escalade.policies import conditions_of
+    from escalade.tuning.splits import groups_of
 
     opened = open_bank(source, problems, pool=pool, dataset=dataset, complete=complete)
     bank = opened.bank

@@ -14,12 +14,12 @@ from rich.table import Table
 from escalade.cli.display import as_json as print_json
 from escalade.cli.display import console
 from escalade.errors import SettingError
-from escalade.evaluation.candidates import Sort
-from escalade.evaluation.certificate import Certification, certify
 from escalade.evaluation.sources import Opened, open_bank
-from escalade.making import Ground, Recertified, certified_policy, groups_in, label, recertify
 from escalade.policies import PolicyFile, read_policy
 from escalade.routes import Route
+from escalade.tuning.candidates import Sort
+from escalade.tuning.certificate import Certification, certify
+from escalade.tuning.making import Ground, Recertified, certified_policy, groups_in, label, recertify
 
 
 def show_certified(

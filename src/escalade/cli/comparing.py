@@ -17,12 +17,12 @@ from escalade import __version__
 from escalade.cascade.policy import Policy
 from escalade.cli.display import as_json as print_json
 from escalade.cli.display import aside, console
+from escalade.comparison.comparison import Comparison, Rival, compare
+from escalade.comparison.policy_rows import PolicyRow
+from escalade.comparison.verdicts import points
 from escalade.errors import SettingError
-from escalade.evaluation.comparison import Comparison, Rival, compare
 from escalade.evaluation.groups import near_duplicates
-from escalade.evaluation.policy_rows import PolicyRow
 from escalade.evaluation.sources import SAMPLES, Opened, facts, open_bank
-from escalade.evaluation.verdicts import points
 
 WIDTH = 100
 """Columns that tables are fitted into."""

@@ -11,22 +11,22 @@ from typing import Any, NamedTuple
 from rich.markup import escape
 from rich.table import Table
 
+from escalade.calibration.calibration import read_calibration
 from escalade.cli.certifying import finite, name_of, own_groups, say_written, show_certification
 from escalade.cli.display import as_json as print_json
 from escalade.cli.display import aside, console
 from escalade.errors import SettingError
-from escalade.evaluation.calibration import read_calibration
-from escalade.evaluation.candidates import Sort
 from escalade.evaluation.sources import Opened, open_bank
-from escalade.evaluation.tuning import MARGIN, Goal, Numbers, Tuned, tune, tune_frontier
-from escalade.making import (
+from escalade.routes import Route
+from escalade.tuning.candidates import Sort
+from escalade.tuning.making import (
     Ground,
     label,
     prepare_ground,
     reference_route,
     tuned_policy,
 )
-from escalade.routes import Route
+from escalade.tuning.tuning import MARGIN, Goal, Numbers, Tuned, tune, tune_frontier
 
 
 @dataclass(frozen=True, slots=True)

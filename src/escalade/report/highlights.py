@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from escalade.evaluation.intervals import wilson
 from escalade.report.runs import Run, Story
 from escalade.report.tables import Column, Table, Value, write, write_interval
+from escalade.statistics.intervals import wilson
 
 
 class Notable(NamedTuple):

@@ -12,9 +12,9 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from escalade.cascade.outcome import Status
-from escalade.evaluation.intervals import wilson
 from escalade.report.runs import Run, Story, TierStory
 from escalade.report.tables import Column, Table, Value
+from escalade.statistics.intervals import wilson
 
 _MANY = 12
 """With more tiers than this, those of one position and model are one row."""

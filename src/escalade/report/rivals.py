@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from decimal import Decimal
 from typing import NamedTuple
 
-from escalade.evaluation.intervals import mcnemar, non_inferior, paired_difference, wilson
-from escalade.evaluation.resampling import cost_ratio
 from escalade.report.runs import Run
 from escalade.report.tables import Column, Table, Value, write, write_money
+from escalade.statistics.intervals import mcnemar, non_inferior, paired_difference, wilson
+from escalade.statistics.resampling import cost_ratio
 
 MARGIN = 0.01
 """A run is no worse where it loses less than this share of the problems."""

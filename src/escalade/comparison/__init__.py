@@ -1,0 +1,1 @@
+"""Comparisons of policies on recorded samples, with the references they must beat."""

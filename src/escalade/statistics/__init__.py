@@ -1,0 +1,1 @@
+"""Statistics of problems and samples: metrics, intervals, frontiers, risks."""

@@ -1,0 +1,1 @@
+"""Tuning: routes and thresholds chosen on recorded samples, held out and certified."""
