@@ -73,9 +73,9 @@ def test_json_is_one_object(cli: Cli, source: tuple[object, ...]) -> None:
 
 
 def test_certify_says_what_became_of_a_certificate(cli: Cli, tmp_path: Path, source: tuple[object, ...]) -> None:
-    made = cli("tune", *source, "--max-loss", 0.3, "--out", "p.toml")
+    made = cli("tune", *source, "--max-loss", 0.3, "--confidence", 0.8, "--confidences", "share", "--out", "p.toml")
     assert made.code == 0, made.err
-    assert "Certified: at most 0.3 lost" in made.out
+    assert "Certified: at most 0.3 lost" in made.out and "80 % confidence" in made.out
     holds = cli("certify", "p.toml", *source)
     assert (holds.code, "The certificate holds." in holds.out) == (0, True)
     text = (tmp_path / "p.toml").read_text(encoding="utf-8")

@@ -38,7 +38,7 @@ MaxLoss = Annotated[
         rich_help_panel=_GOAL,
     ),
 ]
-ConfidenceLevel = Annotated[float, typer.Option(help="Of a certificate.", rich_help_panel=_GOAL)]
+ConfidenceLevel = Annotated[float, typer.Option("--confidence", help="Of a certificate.", rich_help_panel=_GOAL)]
 MaxOverrun = Annotated[
     float,
     typer.Option(help="Of a certificate: share of problems that may cost more than it says.", rich_help_panel=_GOAL),
@@ -59,7 +59,7 @@ Reference = Annotated[
     ),
 ]
 Confidences = Annotated[
-    str, typer.Option("--confidence", help="Comma separated: confidences that cascades are tried with.")
+    str, typer.Option("--confidences", help="Comma separated: what cascades are tried with, as run --confidence.")
 ]
 CalibrationFile = Annotated[
     Path | None, typer.Option("--calibration", help="Try calibrated confidence too, from a file of escalade calibrate.")
@@ -98,7 +98,7 @@ def tune(
     dataset: shared.Dataset = None,
     complete: shared.Complete = False,
     cost_column: shared.CostColumn = None,
-    confidence: Confidences = "share,margin",
+    confidences: Confidences = "share,margin",
     calibration: CalibrationFile = None,
     stop: opt.Stop = "verdict",
     explore: Explore = False,
@@ -121,7 +121,7 @@ def tune(
         dataset=dataset,
         complete=complete,
         cost_column=cost_column,
-        confidences=[word.strip() for word in confidence.split(",") if word.strip()],
+        confidences=[word.strip() for word in confidences.split(",") if word.strip()],
         calibration=calibration,
         stop=stop,
         explore=explore,
