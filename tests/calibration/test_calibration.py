@@ -223,3 +223,8 @@ def test_a_run_can_use_a_calibration_without_heavy_libraries() -> None:
 
 def test_V11_problems_that_it_was_fitted_on_are_known() -> None:
     assert calibration().fitted_on(["p3", "p2", "p1"]) == ["p2", "p1"]
+
+
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"calibration .*nowhere/c\.json cannot be written: .*; name another"):
+        calibration(tier(LOGISTIC)).write(tmp_path / "nowhere" / "c.json")

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ import pytest
 import escalade
 from escalade.cascade.policy import Policy
 from escalade.comparison.comparison import Comparison, compare
-from escalade.comparison.policy_rows import PolicyRow
+from escalade.comparison.points import Panel
+from escalade.comparison.policy_rows import Judge, PolicyRow
 from escalade.errors import SettingError, StrategyError, TableError
 from escalade.evaluation.bank import Bank
 from escalade.pool import Pool, PoolModel, Price
@@ -357,3 +359,19 @@ def test_names_are_unique_where_short_names_are_not(four: Bank) -> None:
     names = [each.name for each in found.rows]
     assert len(set(names)) == len(names) and found.reference == "one S t0.7"
     assert row(found, "one S t0.7").kind == "route"
+
+
+def test_policies_of_unknown_cost_are_one_only_if_they_draw_as_much() -> None:
+    panel = Panel(Bank.of_recording("shipped"), Policy())
+    greedy = panel.of_route("1.5B")
+    unknown = replace(greedy, cost=np.full_like(greedy.cost, np.nan))
+    assert unknown.same(replace(unknown, name="other"))
+    assert not unknown.same(replace(unknown, samples=unknown.samples + 2))
+
+
+def test_what_rounding_leaves_of_an_equal_cost_is_no_loss() -> None:
+    reference = Panel(Bank.of_recording("shipped"), Policy()).of_route("1.5B")
+    judge = Judge(reference, margin=0.01, level=0.95, groups=None, seed=0)
+    for factor, ratio in ((1 + 1e-12, 1.0), (1.001, pytest.approx(1.001))):
+        row = judge.row(replace(reference, name="as dear", cost=reference.cost * factor), on_frontier=False)
+        assert row.cost_ratio == ratio

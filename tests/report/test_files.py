@@ -8,7 +8,9 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+import escalade
 from escalade.cli.report import report
+from escalade.errors import SettingError
 from escalade.report.contents import read_contents
 from escalade.report.files import write_report
 from tests.report.conftest import larger, point, write_comparison
@@ -71,3 +73,10 @@ def test_the_command_writes_all_and_says_where(cascade: Path, tmp_path: Path) ->
     assert f"{out}: 0." in ran.output
     assert "files of tables" in ran.output
     assert "<title>Mine</title>" in out.read_text(encoding="utf-8")
+
+
+def test_a_page_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    run = escalade.run(engine="replay:shipped", route="mv_0.5B_k2_t0.7", limit=3).write(tmp_path / "run")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingError, match=r"report .*file/r\.html cannot be written: .*; name another"):
+        write_report([run], tmp_path / "file" / "r.html")

@@ -145,3 +145,14 @@ def test_numbers_out_of_range(bank: Bank, trials: Trials, top: Route, wrong: dic
 def test_a_reference_that_nothing_undercuts(bank: Bank, trials: Trials) -> None:
     with pytest.raises(SettingError, match="nothing to certify"):
         certify(bank, trials, parse_route("mv_S_k1_t0.7", bank.pool), 0.1)
+
+
+def test_unknown_costs_are_not_within_a_budget() -> None:
+    priced = Bank.of_recording("shipped")
+    models = tuple(model.model_copy(update={"price": None}) for model in priced.pool.models)
+    bank = Bank.of_recording("shipped", pool=priced.pool.model_copy(update={"models": models}))
+    one = Candidate(parse_route("mv_1.5B_k1_t0.7", priced.pool), Policy())
+    trials = Trials((one,), np.ones((1, len(bank))), np.full((1, len(bank)), np.nan))
+    assert np.isnan(examine(bank, trials, 0, 0, 0.3, budget=1.0).over_budget)
+    trials = Trials((one,), np.ones((1, len(priced))), np.ones((1, len(priced))))
+    assert examine(priced, trials, 0, 0, 0.3, budget=1.0).over_budget == 0.0

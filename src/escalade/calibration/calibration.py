@@ -188,8 +188,18 @@ class Calibration(Strict):
         return [problem for problem in problems if digests([problem])[0] in known]
 
     def write(self, path: Path) -> None:
-        """Write the file: JSON, one key a line."""
-        path.write_text(json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        """Write the file: JSON, one key a line.
+
+        Raises:
+            SettingError: it cannot be written.
+        """
+        text = json.dumps(self.model_dump(mode="json"), indent=1, allow_nan=False) + "\n"
+        try:
+            path.write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise SettingError(
+                f"calibration {path} cannot be written: {error.strerror or error}; name another"
+            ) from error
 
 
 def read_calibration(path: Path) -> Calibration:

@@ -155,9 +155,13 @@ def _show_recertified(file: PolicyFile, found: Recertified) -> None:
         soft_wrap=True,
     )
     if file.cost_certificate is not None:
-        console.print(
-            f"{new.over_budget:.1%} cost more than {file.cost_certificate.budget_usd:.4g} USD.".replace("%", " %")
+        budget = f"{file.cost_certificate.budget_usd:.4g} USD"
+        over = (
+            f"How many cost more than {budget} is unknown: costs are; give --pool FILE with prices."
+            if math.isnan(new.over_budget)
+            else f"{new.over_budget:.1%} cost more than {budget}.".replace("%", " %")
         )
+        console.print(over)
 
 
 def _plain_certification(found: Certification, file: PolicyFile | None) -> dict[str, Any]:

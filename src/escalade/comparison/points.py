@@ -90,9 +90,17 @@ class PolicyPoint:
         return float(self.cost.mean())
 
     def same(self, other: PolicyPoint) -> bool:
-        """Return whether the other comes to the same on every problem: then the two are one, whatever their names."""
-        return np.array_equal(self.correct, other.correct, equal_nan=True) and np.array_equal(
-            self.cost, other.cost, equal_nan=True
+        """Return whether the other comes to the same on every problem: then the two are one, whatever their names.
+
+        Samples count as well: where costs are unknown, all of them are alike.
+        """
+        return all(
+            np.array_equal(mine, theirs, equal_nan=True)
+            for mine, theirs in (
+                (self.correct, other.correct),
+                (self.cost, other.cost),
+                (self.samples, other.samples),
+            )
         )
 
 

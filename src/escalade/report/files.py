@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from escalade.errors import SettingError
 from escalade.report.contents import Contents, problems_table, read_contents
 from escalade.report.drawing import export
 from escalade.report.page import page
@@ -44,7 +45,8 @@ def write_report(
         tables: a folder for every table as CSV, Markdown and LaTeX.
 
     Raises:
-        SettingError: no folder, one given twice, or the extra `report` is not installed.
+        SettingError: no folder, one given twice, the page cannot be written, or the extra `report` is not
+            installed.
         TableError: a folder is neither of a run nor of a comparison, or its files cannot be read.
 
     Example:
@@ -58,8 +60,11 @@ def write_report(
     contents = read_contents(folders)
     text = page(contents, title)
     out = Path(out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    replace_file(out, lambda target: target.write_text(text, encoding="utf-8"))
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        replace_file(out, lambda target: target.write_text(text, encoding="utf-8"))
+    except OSError as error:
+        raise SettingError(f"report {out} cannot be written: {error.strerror or error}; name another") from error
     charts = [
         chart
         for folder, ending in ((png, "png"), (svg, "svg"))

@@ -97,7 +97,7 @@ class Verdict(NamedTuple):
     bound: float
     labels: int
     over_budget: float
-    """Share of the problems that cost more than the budget; NaN without one."""
+    """Share of the problems that cost more than the budget; NaN without one, and where a cost is unknown."""
 
 
 def certify(
@@ -208,7 +208,8 @@ def examine(
     drawn = realised(bank, rows, [trials.candidates[reference], trials.candidates[place]], seed)
     losses = _losses(kind, trials.of(rows).correct[[reference, place]], drawn)
     tested = _tested(kind, losses, max_loss, level, seed)
-    over = float("nan") if budget is None else float((drawn.usd[1] > budget).mean())
+    known = budget is not None and not np.isnan(drawn.usd[1]).any()
+    over = float((drawn.usd[1] > budget).mean()) if known else float("nan")
     p_value, loss = float(tested.p_values[0]), float(tested.risks[0])
     return Verdict(tested.chosen is not None, kind, p_value, loss, tested.bound, len(rows), over)
 
