@@ -88,6 +88,12 @@ def test_problems_may_be_a_file_a_table_records_or_problems(tmp_path: Path) -> N
         pd.testing.assert_frame_equal(table[["idx", "status"]], tables[0][["idx", "status"]])
 
 
+def test_a_row_of_scores_without_an_id_is_named() -> None:
+    scores = pd.DataFrame({"id": ["e01", None, "e03"], "score_0.5B": [0.5, 0.5, 0.5]})
+    with pytest.raises(ScoreError, match="scores: row 1 has no id in column 'id'"):
+        escalade.run(engine="replay:shipped", route="0.5B", scores=scores, limit=2)
+
+
 def test_scores_are_joined_by_id_and_reach_single_samples() -> None:
     ids = [p.id for p in escalade.run(route="0.5B", engine="replay:shipped", limit=2).job.problems]
     scores = pd.DataFrame({"id": ids[::-1], "score_0.5B": [0.95, 0.2]})

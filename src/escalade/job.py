@@ -288,6 +288,10 @@ def _joined(problems: list[Problem], scores: str | Path | pd.DataFrame) -> list[
     names = [n for prefix in (SCORE, CALIBRATED) for n in columns if n.startswith(prefix)]
     if not names:
         raise ScoreError(f"{place} has no scores: name the columns score_ALIAS, as in score_7B")
+    unnamed = table[column].isna()
+    if unnamed.any():
+        row = int(unnamed.to_numpy().argmax())
+        raise ScoreError(f"{place}: row {row} has no id in column {column!r}: name the problem that its scores are of")
     ids = table[column].map(lambda value: str(int(value)) if isinstance(value, float) else str(value))
     twice = ids[ids.duplicated()]
     if len(twice):

@@ -158,3 +158,12 @@ def test_the_page_shows_what_the_command_prints(cli: Cli):
 def test_the_page_explains_every_column():
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     assert not [name for name in PolicyRow.__annotations__ if f"`{name}`" not in page]
+
+
+def test_calibrated_confidence_says_what_it_was_fitted_on(cli: Cli) -> None:
+    assert cli("calibrate", "--k", "5", "--out", "c.json").code == 0
+    route = ("-r", "mv_cascade_0.5B_k5_t0.7_1.5B_k3_t0.7", "--target", "0.5")
+    said = cli("compare", *route, "--confidence", "calibrated", "--calibration", "c.json", "--json")
+    body = json.loads(said.out)
+    assert any("fitted on 60 of these problems" in note for note in body["source_notes"])
+    assert body["confidence"] == "calibrated"

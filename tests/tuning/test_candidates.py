@@ -94,3 +94,9 @@ def test_there_is_an_end_to_candidates(bank: Bank, monkeypatch: pytest.MonkeyPat
     assert not any(c.sort is Sort.TRIPLE for c in trials.candidates)
     assert "left out" in trials.notes[0]
     assert MOST > 300
+
+
+@pytest.mark.parametrize("stop", ["beta:0.95", "esc:4"])
+def test_a_stop_rule_without_closed_form_is_refused(bank: Bank, stop: str) -> None:
+    with pytest.raises(SettingError, match=f"stop rule '{stop}' can only be simulated"):
+        try_all(bank, [Policy(stop=stop)])

@@ -81,6 +81,13 @@ def test_another_route_under_the_same_certificate_differs(certified: PolicyFile,
     assert any(line.startswith("route: ") for line in found.differences)
 
 
+def test_the_same_problems_at_other_prices_confirm_nothing(certified: PolicyFile, opened: Opened) -> None:
+    dearer = Opened(opened.bank, opened.source, opened.unit, opened.notes, {**opened.fingerprints, "pool": "0" * 64})
+    found = recertify(certified, dearer)
+    assert not found.holds and found.verdict is None
+    assert [text.partition(":")[0] for text in found.differences] == ["pool_sha256"]
+
+
 def test_other_data_give_a_verdict_of_their_own(certified: PolicyFile, opened: Opened) -> None:
     fewer = Opened(
         opened.bank.subset(range(40)),

@@ -130,6 +130,7 @@ def compare(
     out: OutFolder = None,
     json: opt.Json = False,
     confidence: opt.Confidence = "share",
+    calibration: opt.Calibration = None,
     stop: opt.Stop = "verdict",
     aggregate: opt.Aggregate = "last",
     entropy_bits: opt.EntropyBits = 0.6,
@@ -137,10 +138,12 @@ def compare(
     max_k: opt.MaxK = 8,
 ) -> None:
     """Compare routes and strategies on recorded samples, with the references they must beat; nothing is drawn."""
-    from escalade.cascade.policy import Policy
     from escalade.cli import comparing
+    from escalade.policies import chosen_settings
 
-    policy = Policy(
+    chosen = chosen_settings(
+        None,
+        calibration,
         confidence=confidence,
         stop=stop,
         aggregate=aggregate,
@@ -169,4 +172,4 @@ def compare(
         draws=draws,
         seed=seed,
     )
-    comparing.show_comparison(request, policy, out=out, as_json=json)
+    comparing.show_comparison(request, chosen.policy, chosen.calibration, out=out, as_json=json)

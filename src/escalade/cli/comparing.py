@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from escalade import __version__
+from escalade.calibration.calibration import Calibration
 from escalade.cascade.policy import Policy
 from escalade.cli.display import as_json as print_json
 from escalade.cli.display import aside, console
@@ -51,7 +52,9 @@ class Request:
     seed: int
 
 
-def show_comparison(request: Request, policy: Policy, *, out: Path | None, as_json: bool) -> None:
+def show_comparison(
+    request: Request, policy: Policy, fitted: Calibration | None, *, out: Path | None, as_json: bool
+) -> None:
     """Compare; print the table, what the same money buys otherwise, and the verdict."""
     targets = targets_of(request.target, request.steps)
     routes = routes_of(request.routes)
@@ -64,6 +67,9 @@ def show_comparison(request: Request, policy: Policy, *, out: Path | None, as_js
         complete=request.complete,
         cost_column=request.cost_column,
     )
+    if fitted is not None and (seen := fitted.fitted_on(problem.id for problem in opened.bank.problems)):
+        note = f"the calibration was fitted on {len(seen)} of these problems: what is decided by it is in-sample there"
+        opened = replace(opened, notes=(*opened.notes, note))
     if not as_json:
         aside.print(
             f"{len(opened.bank)} problems of {escape(opened.source)}, pool {escape(opened.bank.pool.name)}",

@@ -135,7 +135,7 @@ class Panel:
         """Return the panel for a grid of routes: by share, with an exact stop rule, so that none is simulated."""
         rule = self.policy.stop_rule.name
         stop = self.policy.stop if rule in ("verdict", "exact", "none") else "verdict"
-        policy = replace(self.policy, confidence="share", aggregate="last", stop=stop)
+        policy = replace(self.policy, confidence="share", calibration=None, aggregate="last", stop=stop)
         return self if policy == self.policy else Panel(self.bank, policy, self.draws, self.seed)
 
     def heeds_target(self, route: Route) -> bool:

@@ -194,7 +194,7 @@ class Bank:
         raise TableError(
             f"the route may ask {k} samples of {alias} at t={temperature:g}, {self.place} has {n[short]} for problem "
             f"{problem!r}{other}, and fewer than {k} for {int((n < k).sum())} of {len(n)} problems: lower k, record "
-            "more, or take the subset of the problems that have them (Bank.counts)"
+            "more, or leave those problems out"
         )
 
     def lot(self, alias: str, temperature: float) -> Lot:

@@ -130,7 +130,7 @@ def try_all(
         seed: of these runs.
 
     Raises:
-        SettingError: a problem has no gold answer, or a cost is unknown.
+        SettingError: a problem has no gold answer, a cost is unknown, or the stop rule has no closed form.
         TableError: a route of `also` asks for more than was recorded.
 
     Example:
@@ -142,6 +142,11 @@ def try_all(
     if not bank.has_gold.all():
         bad = bank.problems[int(np.argmin(bank.has_gold))].id
         raise SettingError(f"problem {bad!r} has no gold answer: leave it out, its accuracy cannot be told")
+    if simulated := [policy.stop for policy in policies if policy.stop_rule.name in ("beta", "esc")]:
+        raise SettingError(
+            f"stop rule {simulated[0]!r} can only be simulated, and thousands of routes are tried: "
+            "tune with verdict, exact or none, and compare the chosen route under this rule"
+        )
     shelves = _usable(bank)
     if any(np.isnan(shelf.cost) for shelf in shelves):
         lacking = next(shelf.alias for shelf in shelves if np.isnan(shelf.cost))

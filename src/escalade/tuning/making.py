@@ -228,7 +228,8 @@ class Recertified:
 def recertify(file: PolicyFile, opened: Opened, *, groups: Sequence[Any] | None = None) -> Recertified:
     """Return whether a policy's certificate follows from the data; on other data, what they say of the policy.
 
-    On the certificate's own data all is done again: split, path, tests, cost. Other data test the one policy.
+    On the certificate's own data all is done again: split, path, tests, cost. Other problems test the one policy; the
+    same problems with other samples or prices confirm nothing.
 
     Raises:
         SettingError: the file has no certificate, or its models were not recorded here.
@@ -247,6 +248,9 @@ def recertify(file: PolicyFile, opened: Opened, *, groups: Sequence[Any] | None 
         if (said := getattr(made, name)) != ours[name]
     ]
     alpha = 0.1 if file.cost_certificate is None else file.cost_certificate.alpha
+    if differences and made.problems_sha256 == ours["problems_sha256"]:
+        # These problems laid the path: they cannot give a new verdict.
+        return Recertified(True, False, tuple(differences), None)
     if differences:
         policies = [Candidate(reference, file.policy()), Candidate(file.parsed(pool), file.policy())]
         trials = _few(opened, policies)
