@@ -14,6 +14,17 @@ from escalade.engines.llamacpp.room import LINGER, Room
 from escalade.testing import simulate
 
 
+@pytest.fixture(autouse=True)
+def _no_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The clock of these tests is a fake one, which would not wait for a thread; engines are tested with theirs."""
+
+    async def at_once(work: Callable[..., Any], *given: Any) -> Any:
+        await asyncio.sleep(0)
+        return work(*given)
+
+    monkeypatch.setattr(asyncio, "to_thread", at_once)
+
+
 class Shelf:
     """Loads and unloads names, and notes what is loaded together."""
 
