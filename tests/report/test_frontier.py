@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from escalade.report.comparisons import Curve
-from escalade.report.frontier import Mark, frontier_of, frontier_spec
+from escalade.report.frontier import Mark, frontier_spec
 
 COSTS = st.floats(1e-7, 10.0)
 SHARES = st.floats(0.0, 1.0)
@@ -28,16 +28,6 @@ def mark(number: int, cost: float, accuracy: float, *, front: bool = True, kind:
         None,
         front,
     )
-
-
-@given(st.lists(st.tuples(COSTS, SHARES), min_size=1, max_size=12))
-def test_nothing_on_the_frontier_is_dominated_and_all_else_is(points: list[tuple[float, float]]) -> None:
-    found = frontier_of([cost for cost, _ in points], [accuracy for _, accuracy in points])
-    kept = [point for point, on in zip(points, found, strict=True) if on]
-    assert kept
-    for point, on in zip(points, found, strict=True):
-        beaten = [other for other in points if other != point and other[0] <= point[0] and other[1] >= point[1]]
-        assert on == (not beaten)
 
 
 def labels(spec: dict) -> list[tuple[float, float, float, float]]:

@@ -6,17 +6,21 @@ from itertools import product
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from escalade.errors import InputError
 from escalade.statistics.frontier import (
     Frontier,
     Point,
     aiq,
+    cost_at_accuracy,
     frontier_gain,
     hull,
     oracle,
     staircase,
     step_frontier,
+    unbeaten,
 )
 
 
@@ -172,3 +176,29 @@ FRONTIER = hull([Point(1, 0.5), Point(2, 0.6)])
 def test_what_is_no_frontier_is_refused(call: Callable[[], Frontier | float], message: str) -> None:
     with pytest.raises(InputError, match=message):
         call()
+
+
+def test_v9_the_cost_of_an_accuracy_is_the_first_crossing_of_a_curve_that_falls_and_rises() -> None:
+    accuracies, calls = [0.60, 0.70, 0.68, 0.75, 0.72, 0.80], [0, 20, 40, 60, 80, 100]
+    curve = [Point(cost, accuracy) for cost, accuracy in zip(calls, accuracies, strict=True)]
+    assert cost_at_accuracy(curve, 0.70) == 20
+    assert np.interp(0.70, accuracies, calls) == pytest.approx(45.7, abs=0.1)  # what it must not be
+    assert cost_at_accuracy(curve[::-1], 0.70) == 20
+    assert cost_at_accuracy(curve, 0.71) == 60
+    assert cost_at_accuracy(curve, 0.81) is None
+    assert cost_at_accuracy(curve, 0.1) == 0
+    with pytest.raises(InputError, match="`cost of the points` is empty"):
+        cost_at_accuracy([], 0.5)
+
+
+def test_an_accuracy_that_lacks_only_rounding_is_reached() -> None:
+    assert cost_at_accuracy([Point(1, 0.1 + 0.2)], 0.3) == 1
+    assert cost_at_accuracy([Point(1, 0.3)], 0.1 + 0.2) == 1
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.5, 1.0, 2.0, 3.5]), st.sampled_from([0.1, 0.2, 0.5, 0.9])), max_size=12))
+def test_nothing_that_is_unbeaten_is_dominated_and_all_else_is(points: list[tuple[float, float]]) -> None:
+    found = unbeaten([Point(*point) for point in points])
+    for point, on in zip(points, found, strict=True):
+        beaten = [other for other in points if other != point and other[0] <= point[0] and other[1] >= point[1]]
+        assert on == (not beaten)

@@ -9,7 +9,6 @@ from escalade.errors import SettingError
 from escalade.statistics.guarantees import (
     conformal_risk,
     cost_quantile,
-    expected_cost_bound,
     fixed_sequence,
     labels_needed,
     learn_then_test,
@@ -165,23 +164,11 @@ def test_a_budget_chosen_for_is_exceeded_no_more_than_promised() -> None:
     assert float(np.mean(exceeds)) <= 0.1
 
 
-def test_the_bound_on_the_mean_cost_covers() -> None:
-    rng = np.random.default_rng(7)
-    drawn = rng.choice([0.001, 0.01], p=[0.8, 0.2], size=(400, 200))  # mean 0.0028
-    bounds = [expected_cost_bound(costs, 0.02, 0.1) for costs in drawn]
-    assert float(np.mean(np.array(bounds) < 0.0028)) <= 0.1 + 3 * math.sqrt(0.09 / 400)
-    assert float(np.mean(bounds)) < 0.005
-
-
 def test_costs_are_refused_by_place() -> None:
     with pytest.raises(SettingError, match=r"cost at \[1\] is nan"):
         cost_quantile([1.0, math.nan], 0.1)
     with pytest.raises(SettingError, match=r"cost at \[0, 0\] is -1.0"):
         within_budget([[-1.0]], 1.0, 0.1)
-    with pytest.raises(SettingError, match=r"cost at 1 is 3\.0: more than the most, 2"):
-        expected_cost_bound([1.0, 3.0], 2, 0.1)
-    with pytest.raises(SettingError, match="most is inf"):
-        expected_cost_bound([1.0, 3.0], math.inf, 0.1)
     with pytest.raises(SettingError, match="budget is nan"):
         within_budget([[1.0]], math.nan, 0.1)
     with pytest.raises(SettingError, match=r"costs has the shape \[1, 1\]: give \[problems\]"):

@@ -36,7 +36,7 @@ from escalade.errors import SettingError
 from escalade.evaluation.bank import Bank
 from escalade.evaluation.inventory import by_cost, inventory
 from escalade.routes import Route
-from escalade.statistics.frontier import Point, aiq, frontier_gain, hull, step_frontier
+from escalade.statistics.frontier import Point, aiq, frontier_gain, hull, step_frontier, unbeaten
 from escalade.statistics.intervals import Interval
 
 POINTS, FACTS = "comparison.parquet", "comparison.json"
@@ -231,14 +231,13 @@ def _check(bank: Bank, targets: Sequence[float]) -> None:
 
 
 def _on_frontier(points: Sequence[PolicyPoint]) -> set[int]:
-    """The places of the policies that none beats; equal ones are all of them."""
+    """The places of the policies that none beats."""
     there = {
         place: Point(point.cost_usd, point.accuracy)
         for place, point in enumerate(points)
         if point.candidate and not math.isnan(point.cost_usd)
     }
-    best = set(step_frontier(list(there.values())).points) if there else set()
-    return {place for place, point in there.items() if point in best}
+    return {place for place, best in zip(there, unbeaten(list(there.values())), strict=True) if best}
 
 
 def _told(judge: Judge, name: str, compared: Sequence[PolicyPoint], found: EqualCost) -> tuple[Rival, ...]:

@@ -12,11 +12,12 @@ from escalade.errors import SettingError
 from escalade.report import highlights, measures
 from escalade.report.comparisons import Comparison, Curve, Point, is_comparison, points_table, read_comparison
 from escalade.report.figures import Figure, figures_of
-from escalade.report.frontier import Mark, frontier_of, frontier_spec
+from escalade.report.frontier import Mark, frontier_spec
 from escalade.report.highlights import Notable
 from escalade.report.rivals import Rivals, rivals_of
 from escalade.report.runs import Run, read_run
 from escalade.report.tables import Column, Table, write, write_interval
+from escalade.statistics import frontier as frontiers
 
 DRAWN = 4
 """Runs that have charts and stories; further ones have their numbers."""
@@ -261,7 +262,7 @@ def _ran(number: int, run: Run) -> Ran:
 def _race(runs: Sequence[Run], rivals: Rivals) -> Figure:
     records = rivals.table.records()
     costed = [r for r in records if r["accuracy"] is not None and r["cost_per_problem_usd"] is not None]
-    best = frontier_of([r["cost_per_problem_usd"] for r in costed], [r["accuracy"] for r in costed])
+    best = frontiers.unbeaten([frontiers.Point(r["cost_per_problem_usd"], r["accuracy"]) for r in costed])
     marks = [
         Mark(
             r["number"], r["name"], "run", f"run{r['number']}", r["accuracy"], r["low"], r["high"],

@@ -59,20 +59,6 @@ class _Scale(NamedTuple):
         return (value - self.low) / (self.high - self.low) * length
 
 
-def frontier_of(costs: Sequence[float], accuracies: Sequence[float]) -> list[bool]:
-    """Say of each policy whether no other one is at least as good for at most its cost, and better in one of both.
-
-    Example:
-        >>> frontier_of([1.0, 2.0, 3.0, 2.0], [0.5, 0.7, 0.6, 0.4])
-        [True, True, False, False]
-    """
-    pairs = list(zip(costs, accuracies, strict=True))
-    return [
-        not any(c <= cost and a >= accuracy and (c < cost or a > accuracy) for c, a in pairs)
-        for cost, accuracy in pairs
-    ]
-
-
 _KINDS = {"route": "accent", "strategy": "plain", "reference": "ink", "run": "accent"}
 
 

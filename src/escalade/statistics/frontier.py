@@ -26,7 +26,7 @@ from escalade.errors import SettingError, TableError
 from escalade.statistics.columns import Column, column
 
 _ROUNDING = 1e-12
-"""Relative difference of two costs that are one but for rounding."""
+"""Relative difference of two costs, or difference of two accuracies, that are one but for rounding."""
 
 
 class Point(NamedTuple):
@@ -143,6 +143,40 @@ def step_frontier(points: Sequence[Point]) -> Frontier:
     every = _sorted(points)
     best = np.maximum.accumulate(every.accuracies)
     return _kept(every, np.flatnonzero(np.diff(best, prepend=-1.0) > 0), mixing=False)
+
+
+def unbeaten(points: Sequence[Point]) -> list[bool]:
+    """Say of each point whether it is on the step frontier; of equal points all are.
+
+    Raises:
+        TableError: a cost or an accuracy out of range.
+
+    Example:
+        >>> unbeaten([Point(1, 0.5), Point(2, 0.7), Point(3, 0.6), Point(2, 0.7)])
+        [True, True, False, True]
+    """
+    if not points:
+        return []
+    best = {point[:2] for point in step_frontier(points).points}
+    return [(float(point.cost), float(point.accuracy)) in best for point in points]
+
+
+def cost_at_accuracy(points: Sequence[Point], accuracy: float) -> float | None:
+    """Return the cost of the cheapest point with at least this accuracy; None where there is none.
+
+    The first crossing along rising cost: nothing is interpolated, so a curve that falls and rises again cannot mislead.
+
+    Raises:
+        TableError: no points, or a cost or an accuracy out of range.
+
+    Example:
+        >>> curve = [Point(0, 0.6), Point(20, 0.7), Point(40, 0.68), Point(60, 0.75), Point(80, 0.72), Point(100, 0.8)]
+        >>> cost_at_accuracy(curve, 0.7), cost_at_accuracy(curve, 0.85)  # numpy.interp(0.7, ...) would say 45.7
+        (20.0, None)
+    """
+    every = _sorted(points)
+    reached = every.costs[every.accuracies >= accuracy - _ROUNDING]
+    return float(reached.min()) if reached.size else None
 
 
 def hull(points: Sequence[Point]) -> Frontier:
@@ -268,23 +302,10 @@ def frontier_gain(policy: Frontier, singles: Sequence[Point], best: Frontier) ->
     return gain / reach if reach > 0 else math.nan
 
 
-def columns_of(points: Sequence[Point]) -> tuple[Column, Column]:
-    """Return the costs and the accuracies of points, each [M].
-
-    Raises:
-        TableError: no points, a cost that is NaN, infinite or negative, an accuracy outside [0, 1].
-
-    Example:
-        >>> columns_of([Point(2, 0.5)])
-        (array([2.]), array([0.5]))
-    """
-    costs = column("cost of the points", [point.cost for point in points], 0)
-    return costs, column("accuracy of the points", [point.accuracy for point in points], 0, 1)
-
-
 def _sorted(points: Sequence[Point]) -> Frontier:
     """Sort by cost; of one cost keep the most accurate, of equal points the first by name."""
-    costs, accuracies = columns_of(points)
+    costs = column("cost of the points", [point.cost for point in points], 0)
+    accuracies = column("accuracy of the points", [point.accuracy for point in points], 0, 1)
     names = [point.name for point in points]
     by_name = {name: place for place, name in enumerate(sorted(set(names)))}
     order = np.lexsort((np.array([by_name[name] for name in names]), -accuracies, costs))

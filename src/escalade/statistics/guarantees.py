@@ -224,28 +224,6 @@ def within_budget(costs: ArrayLike, budget: float, alpha: float) -> int | None:
     return conformal_risk(table > budget, alpha)
 
 
-def expected_cost_bound(costs: ArrayLike, most: float, delta: float, *, seed: int = 0) -> float:
-    """Return the mean cost per problem that is exceeded with probability at most delta over the labelled problems.
-
-    most * `betting_upper` of costs / most. `most` is what a problem can cost at the utmost (all tiers, all samples,
-    all tokens allowed): a fact of the route, not the largest cost seen.
-
-    Raises:
-        SettingError: a cost is negative, no number or above `most`; delta is not in (0, 1).
-
-    Example:
-        >>> costs = [0.001] * 150 + [0.01] * 50
-        >>> round(expected_cost_bound(costs, most=0.05, delta=0.1), 5)
-        0.00392
-    """
-    table = _costs(costs, 1)
-    if not 0 < most < math.inf:
-        raise SettingError(f"most is {most!r}: give the most a problem can cost, in USD, above 0")
-    if table.max() > most:
-        raise SettingError(f"cost at {int(table.argmax())} is {float(table.max())!r}: more than the most, {most!r}")
-    return most * float(betting_upper(table / most, delta, seed=seed))
-
-
 def _walk(losses: ArrayLike) -> Floats:
     table = np.asarray(losses, dtype=np.float64)
     if table.ndim != 2 or 0 in table.shape:
