@@ -2,7 +2,7 @@
 # make test   lint, types, tests, the published commands, an end-to-end run of the smallest real model
 # make bench  all benchmarks
 # make test-faults   the full fault suite: 200 kills, 10,000 requests to a failing server, 1,000 runs with limits (10 minutes)
-# make test-vllm   the engines vllm and transformers, with vLLM's CPU build in an environment of its own (4 GB); not in CI
+# make test-vllm   the engines vllm and transformers and what reads states by the latter, with vLLM's CPU build in an environment of its own (4 GB); not in CI
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,6 +33,7 @@ test-faults: $(VENV)/.dev
 test-vllm: $(VENV)-vllm/.ready
 	$(VENV)-vllm/bin/python -m pytest -W default tests/engines/test_vllm.py tests/engines/test_transformers.py
 	$(VENV)-vllm/bin/python -m pytest -W default tests/engines/test_conformance.py -k "vllm or transformers"
+	$(VENV)-vllm/bin/python -m pytest -W default tests/probes/test_states.py -k transformers
 
 bench: $(VENV)/.dev
 	@for name in $$($(BIN)/python -m benchmarks); do $(BIN)/python -m benchmarks $$name || exit 1; done

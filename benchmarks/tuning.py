@@ -24,13 +24,15 @@ import pandas as pd
 
 from benchmarks import Figure
 from escalade.evaluation.bank import Bank
+from escalade.evaluation.groups import groups_of
 from escalade.evaluation.sources import open_bank
 from escalade.pool import Pool, PoolModel, Price
 from escalade.routes import parse_route
 from escalade.tuning.candidates import Sort, Trials, try_all
 from escalade.tuning.certificate import certify, realised
-from escalade.tuning.splits import groups_of, parts_of
-from escalade.tuning.tuning import Goal, best_single, choose, tune
+from escalade.tuning.goals import Goal, best_single, choose
+from escalade.tuning.splits import parts_of
+from escalade.tuning.tuning import tune
 
 HALVES, BUDGETS = 50, 5
 
@@ -69,7 +71,7 @@ def main() -> list[Figure]:
     for case in CASES:
         bank = _bank(case)
         trials = try_all(bank)
-        groups, note = groups_of(bank)
+        groups, note = groups_of(bank.problems)
         print(f"{case.name}: {note}, {len(trials.candidates):,} candidates", file=sys.stderr)
         figures += _half_figures(case, trials, groups)
         if case.name == "math100":

@@ -7,6 +7,7 @@ import pytest
 
 import escalade
 from escalade.calibration.labelling import fit_bank
+from escalade.cascade.policy import Policy
 from escalade.errors import RouteError, SettingError
 from escalade.evaluation.conditions import Conditions
 from escalade.evaluation.sources import open_bank
@@ -63,6 +64,9 @@ def test_a_file_is_read_back_to_the_last_digit(tmp_path: Path) -> None:
         ('name = "x"\nroute = "r"\n[settings]\ntarget = 1.5\n', "target is 1.5"),
         ('name = "x"\nroute = "r"\n[settings]\ntarget = "0.5"\n', "settings.target"),
         ('name = "x"\nroute = "r"\n[settings]\nconfidence = "shar"\n', "did you mean 'share'"),
+        ('name = "x"\nroute = "r"\n[settings]\nprior_strength = -1\n', "prior_strength is -1.0"),
+        ('name = "x"\nroute = "r"\n[settings]\nprior_strength = nan\n', "prior_strength"),
+        ('name = "x"\nroute = "r"\n[settings]\nprior_strengt = 4\n', "unknown key.*did you mean 'prior_strength'"),
         ('name = "x"\nroute = "r"\n[settings]\nconfidence = "calibrated"\n', "no \\[calibration\\]"),
         ('name = "x"\nroute = "r"\nformat = "escalade policy 9"\n', "escalade policy 1"),
         ('name = "x"\nname = "y"\n', "cannot be read"),
@@ -75,6 +79,16 @@ def test_what_is_not_understood_is_refused(tmp_path: Path, text: str, said: str)
     path.write_text(text, encoding="utf-8")
     with pytest.raises(SettingError, match=said):
         read_policy(path)
+
+
+def test_the_strength_of_a_prior_is_kept_and_files_from_before_it_read_on(tmp_path: Path) -> None:
+    file = PolicyFile(name="mine", route=ROUTE, settings=Settings(confidence="prior", prior_strength=0.1 + 0.2))
+    path = written(tmp_path, file)
+    assert "prior_strength = 0.30000000000000004" in path.read_text(encoding="utf-8")
+    assert read_policy(path).file.policy() == Policy(confidence="prior", prior_strength=0.1 + 0.2)
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if "prior_strength" not in line]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    assert read_policy(path).file.policy() == Policy(confidence="prior", prior_strength=4.0)
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from escalade.errors import ScoreError
-from escalade.pool import load_pool
 from escalade.scores import Scores, read_published
 
 SMALL = "Qwen-Qwen2.5-Math-1.5B-Instruct_maxlen_3000_k_1_temp_0.0"
@@ -32,18 +31,6 @@ def published(tmp_path: Path, **second: list[object]) -> Path:
     scored(dataset / SMALL, {**rows, "score": [0.1, 0.2, 0.3]})
     scored(dataset / MEDIUM, {**rows, "score": [0.4, 0.5, 0.6], **second})
     return tmp_path
-
-
-def test_calibrated_columns_are_preferred_and_other_columns_ignored() -> None:
-    table = pd.DataFrame({"score_7B": [0.1], "calibrated_score_7B": [0.2], "score_1.5B": [0.3], "score_raw": [9.0]})
-    scores = Scores.from_table(table)
-    assert {alias: values.tolist() for alias, values in scores.columns.items()} == {"1.5B": [0.3], "7B": [0.2]}
-    assert scores.sources == {"1.5B": "score_1.5B", "7B": "calibrated_score_7B"}
-
-
-def test_aliases_are_those_of_the_pool() -> None:
-    table = {"score_135M": [0.1, 0.2], "score_0.5B": [1, 0], "score_7B": [7, 7]}
-    assert list(Scores.from_table(table, load_pool("tiny")).columns) == ["135M", "0.5B"]
 
 
 def test_columns_are_read_only_float64_copies() -> None:
@@ -76,10 +63,9 @@ def test_numbers_of_any_type_are_read_by_position(values: object) -> None:
     ],
 )
 def test_p22_a_bad_score_names_row_column_value_and_remedy(value: object, said: str, remedy: str) -> None:
-    table = pd.DataFrame({"idx": ["p1", "p2", "p3"], "score_1.5B": [0.1, 0.2, 0.3]})
-    table["score_7B"] = pd.Series([0.5, value, value], dtype=object)
+    columns = {"1.5B": [0.1, 0.2, 0.3], "7B": pd.Series([0.5, value, value], dtype=object)}
     with pytest.raises(ScoreError) as caught:
-        Scores.from_table(table)
+        Scores(columns, ids=["p1", "p2", "p3"])
     message = str(caught.value)
     assert all(part in message for part in ("row 'p2'", "'score_7B'", f"is {said};", remedy, "(2 such rows of 3)"))
 
@@ -87,11 +73,6 @@ def test_p22_a_bad_score_names_row_column_value_and_remedy(value: object, said: 
 def test_p22_a_missing_score_in_a_float_column_is_no_half() -> None:
     with pytest.raises(ScoreError, match=r"row 1, column 'score_7B': the score is missing"):
         Scores({"7B": np.array([0.5, np.nan])})
-
-
-def test_a_missing_calibrated_score_does_not_fall_back_to_the_raw_one() -> None:
-    with pytest.raises(ScoreError, match="calibrated_score_7B"):
-        Scores.from_table({"score_7B": [0.5], "calibrated_score_7B": [math.nan]})
 
 
 def test_columns_have_one_length() -> None:
@@ -102,11 +83,10 @@ def test_columns_have_one_length() -> None:
     with pytest.raises(ScoreError, match="no column of scores"):
         Scores({"7B": 0.5})
     with pytest.raises(ScoreError, match="2 times"):
-        Scores.from_table(pd.DataFrame([[0.1, 0.2]], columns=["score_7B", "score_7B"]))
+        Scores({"7B": pd.DataFrame([[0.1, 0.2]], columns=["score_7B", "score_7B"])["score_7B"]})
 
 
 def test_rows_are_known_without_scores() -> None:
-    assert Scores.from_table(pd.DataFrame({"problem": ["a", "b"]})).rows == 2
     assert Scores(ids=["x"]).rows == 1 and Scores().rows == 0
 
 

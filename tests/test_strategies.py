@@ -2,6 +2,7 @@ import random
 from collections.abc import Callable
 from decimal import Decimal
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,19 +11,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from escalade.errors import ScoreError, StrategyError
+from escalade.errors import PoolError, ScoreError, StrategyError
 from escalade.pool import load_pool
 from escalade.routes import Kind, Route, executed, parse_route
 from escalade.scores import Scores
 from escalade.strategies import (
     COSTS,
     Inputs,
+    Strategy,
     get_strategy,
     load_strategy,
     samples_for,
     strategies,
     strategy,
 )
+from escalade.strategies.ladder import LADDER
 
 POOL = load_pool("qwen2.5-math")
 NAMES = [
@@ -429,3 +432,92 @@ def test_a_file_that_cannot_be_loaded(tmp_path: Path) -> None:
     file.write_text("def (")
     with pytest.raises(StrategyError, match="raised SyntaxError"):
         load_strategy(f"{file}:x")
+
+
+EMBEDDED = load_pool("embedded")
+
+
+def test_a_ladder_stands_for_the_published_models() -> None:
+    known = Scores({"0.5B": [0.9, 0.8, 0.5, 0.2], "1.5B": [0.1, 0.1, 0.9, 0.1]}, ids="abcd")
+    names = {alias: EMBEDDED[alias].name for alias in EMBEDDED.aliases}
+    adaptive = get_strategy("adaptive_k_sampling")
+    assert adaptive.routes(known, pool=EMBEDDED).tolist() == [
+        "mv_0.5B_k1_t0.0",
+        "mv_cascade_0.5B_k1_t0.0_1.5B_k1_t0.0",  # of 7B and 72B, which are one model here, one tier is left
+        "mv_cascade_0.5B_k4_t0.7_1.5B_k4_t0.7_1.5B_k1_t0.0",
+        "mv_cascade_0.5B_k6_t0.7_1.5B_k6_t0.7_1.5B_k1_t0.0",
+    ]
+    plain = get_strategy("cascade").choose(known, pool=EMBEDDED)
+    assert plain.routes.tolist() == [names["0.5B"], names["1.5B"], names["1.5B"], names["1.5B"]] and plain.notes == ()
+    always = get_strategy("always_1.5B").routes(Scores(ids=[1]), pool=EMBEDDED)
+    assert always.tolist() == [names["0.5B"]], "1.5B is the published one, and not that of this pool"
+
+
+def test_every_published_strategy_gives_routes_of_the_ladder() -> None:
+    rng = np.random.default_rng(5)
+    known = Scores({"0.5B": rng.random(200), "1.5B": rng.random(200)})
+    for name in NAMES:
+        for route in set(get_strategy(name).routes(known, pool=EMBEDDED)):
+            parsed = parse_route(route, EMBEDDED)
+            assert str(parsed) == route
+            assert all(a != b for a, b in pairwise(parsed.tiers))
+
+
+def test_what_a_strategy_needs_is_named_as_the_pool_names_it() -> None:
+    assert get_strategy("cascade").needed(EMBEDDED) == ("0.5B", "1.5B")
+    assert get_strategy("cascade").needed(POOL) == ("1.5B", "7B")
+    with pytest.raises(
+        StrategyError, match=r"needs scores of 1\.5B; there are scores of 0\.5B: add the column score_1\.5B"
+    ):
+        get_strategy("cascade").routes(Scores({"0.5B": [0.5]}), pool=EMBEDDED)
+    one = EMBEDDED.model_copy(update={"ladder": ("1.5B", "1.5B", "1.5B")})
+    assert get_strategy("cascade").needed(one) == ("1.5B",)
+    poor = Scores({"0.5B": [0.5]}, refused={"1.5B": "AUROC 0.5"})
+    assert get_strategy("cascade").choose(poor, pool=EMBEDDED).notes == (
+        "scores of 1.5B are refused (AUROC 0.5): mv_cascade_0.5B_k5_t0.7_1.5B_k3_t0.7 instead of the strategy cascade",
+    )
+
+
+def test_a_strategy_of_ones_own_has_the_aliases_of_the_pool() -> None:
+    own = Strategy(
+        "own", lambda inputs: ["1.5B" if p < 0.5 else "0.5B" for p in inputs.scores["1.5B"]], needs=("1.5B",)
+    )
+    known = Scores({"1.5B": [0.2, 0.9]})
+    assert own.routes(known, pool=EMBEDDED).tolist() == [EMBEDDED["1.5B"].name, EMBEDDED["0.5B"].name]
+
+
+def test_costs_on_a_ladder_are_those_of_its_models() -> None:
+    seen: list[dict[str, float]] = []
+    spy = Strategy("spy", lambda inputs: seen.append(dict(inputs.costs)) or ["7B"], ladder=LADDER)
+    free = {"models": tuple(m.model_copy(update={"price": None}) for m in EMBEDDED.models)}
+    own = {"models": tuple(m.model_copy(update={"cost": c}) for m, c in zip(EMBEDDED.models, (2.0, 8.0), strict=True))}
+    for pool, costs in (
+        (EMBEDDED, None),
+        (EMBEDDED.model_copy(update=own), None),
+        (EMBEDDED.model_copy(update=free), None),
+    ):
+        spy.routes(Scores(ids=[1]), pool=pool, costs=costs)
+    spy.routes(Scores(ids=[1]), pool=EMBEDDED, costs={"0.5B": 1, "1.5B": 7})
+    assert [tuple(each.values()) for each in seen] == [(1, 3.125, 3.125), (1, 4, 4), (1, 2, 9), (1, 7, 7)]
+
+
+@pytest.mark.parametrize(
+    ("ladder", "said"),
+    [
+        ('["0.5B", "1.5B"]', r"ladder\.2: missing"),
+        ('["0.5B", "1.5B", "7B"]', "ladder: unknown model '7B'"),
+        ('["a", "b", "c", "d"]', "at most 3"),
+    ],
+)
+def test_a_ladder_is_three_aliases_of_the_pool(tmp_path: Path, ladder: str, said: str) -> None:
+    file = tmp_path / "p.toml"
+    models = "".join(f'[[models]]\nalias = "{alias}"\nname = "m/{alias}"\n' for alias in ("0.5B", "1.5B"))
+    file.write_text(f"ladder = {ladder}\n{models}")
+    with pytest.raises(PoolError, match=said):
+        load_pool(file)
+
+
+def test_a_ladder_goes_upwards() -> None:
+    wrong = EMBEDDED.model_copy(update={"ladder": ("1.5B", "0.5B", "1.5B")})
+    with pytest.raises(PoolError, match=r"1\.5B is dearer than 0\.5B; write the cheapest first"):
+        get_strategy("random").routes(Scores(ids=[1]), pool=wrong)

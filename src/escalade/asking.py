@@ -56,7 +56,15 @@ class Asking:
         await self._engine_of(model).rest(model)
 
     def refuse_unpriced(self, tasks: Iterable[Task]) -> None:
-        """Refuse a limit of money for tasks that may use a model without a price."""
+        """Refuse a limit of money for tasks that may use a model without a price, or have scores of unknown cost."""
+        tasks = list(tasks)
+        unknown = next(((t, each) for t in tasks for each in t.scoring if each.cost.usd is None), None)
+        if unknown is not None:
+            task, score = unknown
+            raise SettingError(
+                f"money is limited, but what the score of {score.alias} for problem {task.problem.id!r} cost is "
+                "unknown: give the scores their cost (0 is one), or limit samples or seconds"
+            )
         aliases = {tier.model for task in tasks if task.route is not None for tier in task.route.tiers}
         lacking = [alias for alias in self._pool.aliases if alias in aliases and self._pool[alias].price is None]
         if lacking:

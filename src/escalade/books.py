@@ -6,11 +6,13 @@ from collections.abc import Iterable, Sequence
 
 from escalade import ledger
 from escalade.asking import Asking, Event
-from escalade.climb import Climb, TierUse, Wish, usage_of
+from escalade.cascade.outcome import Status
+from escalade.climb import Climb, Task, TierUse, Wish, usage_of
 from escalade.counters import Counters
 from escalade.limits import NOTHING, Amount, Limits, Purse, Refusal, added
 from escalade.samples.sample import Sample
 from escalade.samples.store import Key, Store
+from escalade.scoring import total
 
 
 class Books:
@@ -36,6 +38,20 @@ class Books:
         """A task with this text will come."""
         if self._store is not None:
             (self._twins if text in self._seen else self._seen).add(text)
+
+    def charge_scores(self, numbered: Iterable[tuple[int, Task]]) -> None:
+        """Count what scores cost as used, by problem: it is spent before anything is drawn."""
+        if self._purse is not None:
+            for order, task in numbered:
+                if task.scoring:
+                    self._purse.charge(order, Amount(total(task.scoring).known, 0, 0))
+
+    def overspent(self, task: Task) -> tuple[Status, str] | None:
+        """Say that a problem's scores alone cost more than it may."""
+        limit, spent = self._limits.problem_usd, total(task.scoring).known
+        if limit is None or spent <= limit:
+            return None
+        return Status.BUDGET, f"the limit of {limit:f} USD for the problem is reached: its scores cost {spent:f}"
 
     def expect(self, climbs: Iterable[Climb]) -> None:
         """Count what the store has of all problems as used, before any of them may use more."""

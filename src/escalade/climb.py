@@ -23,6 +23,7 @@ from escalade.problems import Problem
 from escalade.routes import Route, Tier
 from escalade.samples.sample import Generation, Sample
 from escalade.samples.store import Attempt, Key
+from escalade.scoring import ScoreCharge, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +33,10 @@ class Task:
     problem: Problem
     route: Route | None
     error: InputError | None = None
+    notes: tuple[str, ...] = ()
+    """What is to be said of its route: why it is not the one that was asked for."""
+    scoring: tuple[ScoreCharge, ...] = ()
+    """The scores that it is charged with."""
 
     @property
     def text(self) -> str:
@@ -86,11 +91,18 @@ class Answered:
     """Money spent in this run."""
     grade: Grade | None = None
     """None where there is no gold answer."""
+    scoring: tuple[ScoreCharge, ...] = ()
+    """The scores that it is charged with; they were paid for before this run."""
 
     @property
     def cost(self) -> ledger.Cost:
         """What the answer cost, whenever it was paid."""
-        return ledger.total(use.cost for use in self.tiers)
+        return ledger.total([*(use.cost for use in self.tiers), self.scoring_cost])
+
+    @property
+    def scoring_cost(self) -> ledger.Cost:
+        """What of this is for scores."""
+        return total(self.scoring)
 
     def saved(self, position: int) -> int:
         """Return how many samples of a tier were never paid for, because its ballot was settled without them."""
@@ -248,7 +260,8 @@ class Climb:
         assert outcome is not None
         uses = self.uses()[: len(outcome.tiers)]
         task = self.task
-        return Answered(task.problem, task.route, self.route, outcome, uses, self.fresh, self._fresh_cost())
+        fresh = self.fresh, self._fresh_cost()
+        return Answered(task.problem, task.route, self.route, outcome, uses, *fresh, scoring=task.scoring)
 
     def _fresh_cost(self) -> ledger.Cost:
         # A prompt that had been paid for before is not paid again.

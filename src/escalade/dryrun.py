@@ -13,7 +13,9 @@ from escalade.engines.base import chat_bound
 from escalade.job import Job, most_samples
 from escalade.pool import Pool
 from escalade.routes import Route, executed
-from escalade.routing import breakdown, expand
+from escalade.routing import breakdown, expand, with_notes
+from escalade.scoring import total as scoring_total
+from escalade.summary import gate_of
 
 
 @dataclass(frozen=True)
@@ -25,10 +27,14 @@ class Plan:
     breakdown: pd.DataFrame
     """Rows per model and kind; see `routing.breakdown`."""
     worst_cost: ledger.Cost
-    """Every tier reached, every sample at its token limit, prompts counted at one token a byte."""
+    """Every tier reached, every sample at its token limit, prompts at one token a byte; and what scores have cost."""
     worst_samples: int
     turns: dict[str, list[str]]
     """Models that share a device and so run one after the other, in this order; by device."""
+    notes: tuple[str, ...] = ()
+    """What is done otherwise than asked for."""
+    gate: dict[str, Any] | None = None
+    """What chose between two routes by a score, and how many problems it took."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `--json` prints them."""
@@ -40,6 +46,8 @@ class Plan:
             "worst_case_cost_usd": None if usd is None else float(usd),
             "worst_case_samples": self.worst_samples,
             "turns": self.turns,
+            "notes": list(self.notes),
+            "gate": self.gate,
             "errors": int(self.table["error"].notna().sum()) if "error" in self.table else 0,
         }
 
@@ -64,15 +72,19 @@ def plan(job: Job) -> Plan:
             if any(alias in p.scores for p in job.problems)
         }
     )
+    counted = breakdown(expanded)
+    if any(task.notes for task in job.tasks):
+        expanded["notes"] = with_notes(expanded["notes"], [task.notes for task in job.tasks])
     table = pd.concat([problems, scores, expanded], axis=1)
     cost = ledger.Cost()
     samples = 0
     for task in job.tasks:
+        cost += scoring_total(task.scoring)
         if task.route is not None:
             more, drawn = worst_case(task.route, job.pool, task.problem.text, job.policy.max_k)
             cost += more
             samples += drawn
-    return Plan(table, breakdown(table), cost, samples, _turns(job))
+    return Plan(table, counted, cost, samples, _turns(job), job.notes, gate_of(job))
 
 
 def _turns(job: Job) -> dict[str, list[str]]:

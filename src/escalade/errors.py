@@ -8,6 +8,7 @@ EscaladeError
 │   ├── AnswerKindError a kind of answer: its name, its file, what one of your own raised or gave back
 │   ├── ProblemError    a problem file, an id
 │   ├── ScoreError      a score: its row and column
+│   │   └── RefusedScoreError  scores that their probe is too poor for
 │   ├── StrategyError   a strategy's name or what it gave back
 │   └── TableError      a result table, a recorded pool
 ├── EngineError         an engine failed on one request; `retryable` or not
@@ -71,6 +72,14 @@ class ProblemError(InputError):
 
 class ScoreError(InputError):
     """A score is missing, not a number or outside [0, 1]."""
+
+
+class RefusedScoreError(ScoreError):
+    """Scores that their probe is too poor for: they are there, and refused for routing. `alias` is the model's."""
+
+    def __init__(self, alias: str, reason: str) -> None:
+        self.alias = alias
+        super().__init__(f"scores of {alias!r} are refused ({reason}): do without them, or train a better probe")
 
 
 class StrategyError(InputError):

@@ -117,6 +117,7 @@ class Executor:
             self._asking.refuse_unpriced(task for _, task in numbered)
         self.counters.problems = len(numbered)
         self._open_lanes(numbered)
+        self._books.charge_scores(numbered)
         self._books.expect(self._climb(order, task) for order, task in numbered if task.route is not None)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
@@ -153,7 +154,8 @@ class Executor:
             self._books.announce(task.problem.text)
             if task.route is None:
                 outcome = Outcome(Status.ERROR, None, None, None, (), (str(task.error),))
-                self._comparing.grade(Answered(task.problem, None, None, outcome, ()), self._report)
+                answered = Answered(task.problem, None, None, outcome, (), scoring=task.scoring)
+                self._comparing.grade(answered, self._report)
             else:
                 self._upcoming[task.route.tiers[0].model].append((order, task))
 
@@ -191,7 +193,7 @@ class Executor:
             thresholds=self._thresholds,
             accuracies=self._accuracies,
             costs=self._costs,
-            notes=ran.notes,
+            notes=(*task.notes, *ran.notes),
         )
         return Climb(order, task, ran.route, machine, self.pool, job)
 
@@ -203,8 +205,8 @@ class Executor:
         limit = self.limits.problem_seconds
         climb.deadline = self._later(limit, lambda: self._end(climb, Status.DEADLINE, f"out of its {limit:g} s"))
         self._apply(climb, machine.start())
-        if self._over is not None:
-            self._apply(climb, machine.end(*self._over))
+        if (end := self._over or self._books.overspent(task)) is not None:
+            self._apply(climb, machine.end(*end))
         self._settle(climb)
 
     def _end(self, climb: Climb, status: Status, reason: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +14,18 @@ from escalade.cascade.policy import Policy
 from escalade.climb import Task
 from escalade.engines.base import Demand, Engine, open_engine
 from escalade.engines.replay import open_recording, recorded_pool
-from escalade.errors import AnswerKindError, ProblemError, RouteError, ScoreError, SettingError
+from escalade.errors import AnswerKindError, ProblemError, RefusedScoreError, RouteError, SettingError
+from escalade.gates import Gate, GateText, parse_gate
+from escalade.given_scores import Given, said_of_refused, with_scores
 from escalade.limits import Limits
 from escalade.pool import Pool, PoolModel, load_pool
-from escalade.problems import CALIBRATED, ID, SCORE, Problem, problems_from, read_problems, read_table, shipped_problems
+from escalade.problems import Problem, problems_from, read_problems, shipped_problems
 from escalade.routes import Kind, Route, executed, parse_route
 from escalade.samples.recorded import Recording
 from escalade.scores import Scores
+from escalade.scoring import charges, looked_at
 from escalade.strategies import Strategy, get_strategy, load_strategy
+from escalade.strategies.ladder import said_of
 
 Problems = str | Path | pd.DataFrame | Sequence[Problem] | Sequence[Mapping[str, Any]]
 """Where problems may come from: a file, a table, records, or problems as they are."""
@@ -47,7 +51,7 @@ class Job:
     engine: str | None
     """Answers for all models in the place of the pool's engines."""
     chosen: str
-    """The route or the strategy's name."""
+    """The route, with its gate where there is one, or the strategy's name."""
     strategy: str | None = None
     """The strategy's name, where one chose the routes."""
     defaults: tuple[str, ...] = ()
@@ -56,6 +60,12 @@ class Job:
     """Where route and settings came from a policy's file."""
     mismatches: tuple[str, ...] = ()
     """How the run differs from what its policy was made, or its calibration fitted, under."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Models whose scores are refused for routing, and why."""
+    notes: tuple[str, ...] = ()
+    """What is done otherwise than its names say: of refused scores, and of models that stand for others."""
+    gate: Gate | None = None
+    """What chose between two routes, by a score."""
 
     @property
     def problems(self) -> list[Problem]:
@@ -130,16 +140,17 @@ def prepare(
     problems: Problems | None = None,
     *,
     route: str | Route | None = None,
+    gate: GateText | None = None,
     strategy: str | Strategy | None = None,
     pool: str | Path | Pool | None = None,
     engine: str | None = None,
-    scores: str | Path | pd.DataFrame | None = None,
+    scores: Given | None = None,
     policy: Policy | None = None,
     limits: Limits | None = None,
     limit: int | None = None,
     seed: int = 0,
 ) -> Job:
-    """Return the job that these inputs describe; see `escalade.run` for what they mean.
+    """Return the job that these inputs describe; see `escalade.run` for what they mean. A gate stands before a route.
 
     Raises:
         InputError: any of them cannot be used; the message names the thing, the value, the place and the remedy.
@@ -148,6 +159,8 @@ def prepare(
     defaults: list[str] = []
     if route is not None and strategy is not None:
         raise SettingError("both a route and a strategy are given: a strategy chooses the routes; give one of them")
+    if gate is not None and route is None:
+        raise SettingError("a gate stands before a route, and there is none: give the route of the other problems too")
     if limit is not None and limit < 1:
         raise SettingError(f"limit is {limit}: give how many problems to take, at least 1")
     recording = open_recording(engine.partition(":")[2]) if engine and engine.split(":")[0] == "replay" else None
@@ -157,17 +170,58 @@ def prepare(
     asked = _problems(problems, recording, chosen_pool.answer_kind, defaults)
     if limit is not None:
         asked = asked[:limit]
-    asked, table = _with_scores(asked, scores, chosen_pool)
+    asked, table = with_scores(asked, scores, chosen_pool)
+    through = None if gate is None else parse_gate(gate, chosen_pool)
+    if through is not None and through.score in table.refused:
+        raise RefusedScoreError(through.score, table.refused[through.score])
     if strategy is not None:
-        tasks, chosen = _by_strategy(asked, table, strategy, chosen_pool, policy, seed)
+        if isinstance(strategy, str):
+            strategy = load_strategy(strategy) if ".py" in strategy else get_strategy(strategy)
+        tasks, notes, scored = _by_strategy(asked, table, strategy, chosen_pool, policy, seed)
+        chosen, rungs = strategy.name, strategy.rungs(chosen_pool)
+        stand_ins = [said_of(rungs, chosen_pool)] if rungs else []
     else:
-        tasks, chosen = _by_route(asked, route, chosen_pool, defaults)
+        tasks, chosen = _by_route(asked, route, through, chosen_pool, defaults)
+        notes, scored, stand_ins = (), () if through is None else (through.score,), []
+    notes = (*notes, *said_of_refused(table.refused))
+    if notes:
+        tasks = [replace(task, notes=(*task.notes, *notes)) for task in tasks]
+    notes = (*stand_ins, *notes)
+    tasks = charged(tasks, scored, policy, chosen_pool)
     named = chosen if strategy is not None else None
     if policy.calibration is not None:
         for parsed in dict.fromkeys(task.route for task in tasks if task.route is not None):
             for tier in executed(parsed, chosen_pool).route.tiers:
                 policy.at(tier.model, tier.temperature, tier.k)  # refuses a tier that has no calibration
-    return Job(chosen_pool, tuple(tasks), policy, limits or Limits(), seed, engine, chosen, named, tuple(defaults))
+    return Job(
+        chosen_pool,
+        tuple(tasks),
+        policy,
+        limits or Limits(),
+        seed,
+        engine,
+        chosen,
+        named,
+        tuple(defaults),
+        refused=table.refused,
+        notes=notes,
+        gate=through,
+    )
+
+
+def charged(tasks: Sequence[Task], scored: Sequence[str], policy: Policy, pool: Pool) -> list[Task]:
+    """Return tasks with the scores they are charged with: those that a choice of routes looked at, or decisions may.
+
+    `scored` has the models whose scores the choice looked at.
+    """
+    if not any(task.problem.scoring for task in tasks):
+        return list(tasks)
+    routes = {task.route for task in tasks if task.route is not None}
+    aliases = {route: (*scored, *looked_at(executed(route, pool).route, policy, pool)) for route in routes}
+    return [
+        replace(task, scoring=charges(task.problem, scored if task.route is None else aliases[task.route], pool))
+        for task in tasks
+    ]
 
 
 def _pool(
@@ -258,57 +312,8 @@ def _of_known_kinds(problems: Iterable[Problem]) -> None:
             raise ProblemError(f"problem {ident!r}: {error}") from error
 
 
-def _with_scores(
-    problems: list[Problem], scores: str | Path | pd.DataFrame | None, pool: Pool
-) -> tuple[list[Problem], Scores]:
-    """The problems with checked scores of the pool's models, and the same scores as columns."""
-    if scores is not None:
-        problems = _joined(problems, scores)
-    ids = [problem.id for problem in problems]
-    columns = {
-        alias: [problem.scores.get(alias) for problem in problems]
-        for alias in pool.aliases
-        if any(alias in problem.scores for problem in problems)
-    }
-    table = Scores(columns, ids)
-    checked = [
-        replace(problem, scores={alias: float(table[alias][row]) for alias in columns})
-        for row, problem in enumerate(problems)
-    ]
-    return checked, table
-
-
-def _joined(problems: list[Problem], scores: str | Path | pd.DataFrame) -> list[Problem]:
-    place = "scores" if isinstance(scores, pd.DataFrame) else str(scores)
-    table = scores if isinstance(scores, pd.DataFrame) else read_table(Path(scores))
-    column = next((name for name in ID if name in table), None)
-    if column is None:
-        raise ScoreError(f"{place} has no id column ({', '.join(ID)}) to join its scores to the problems by")
-    columns = [str(name) for name in table.columns]
-    names = [n for prefix in (SCORE, CALIBRATED) for n in columns if n.startswith(prefix)]
-    if not names:
-        raise ScoreError(f"{place} has no scores: name the columns score_ALIAS, as in score_7B")
-    unnamed = table[column].isna()
-    if unnamed.any():
-        row = int(unnamed.to_numpy().argmax())
-        raise ScoreError(f"{place}: row {row} has no id in column {column!r}: name the problem that its scores are of")
-    ids = table[column].map(lambda value: str(int(value)) if isinstance(value, float) else str(value))
-    twice = ids[ids.duplicated()]
-    if len(twice):
-        raise ScoreError(f"{place}: id {twice.iloc[0]!r} stands twice in column {column!r}: one row per problem")
-    rows: dict[str, dict[str, float]] = {ident: {} for ident in ids}
-    for name in names:  # the calibrated ones come last and win
-        alias = name.removeprefix("calibrated_").removeprefix("score_")
-        for ident, value in zip(ids, table[name], strict=True):
-            rows[ident][alias] = value
-    missing = next((problem for problem in problems if problem.id not in rows), None)
-    if missing is not None:
-        raise ScoreError(f"{place} has no row for problem {missing.id!r}: every problem needs its scores")
-    return [replace(problem, scores={**problem.scores, **rows[problem.id]}) for problem in problems]
-
-
 def _by_route(
-    problems: list[Problem], route: str | Route | None, pool: Pool, defaults: list[str]
+    problems: list[Problem], route: str | Route | None, gate: Gate | None, pool: Pool, defaults: list[str]
 ) -> tuple[list[Task], str]:
     if route is None:
         if pool.route is None:
@@ -319,20 +324,23 @@ def _by_route(
         route = pool.route
         defaults.append(f"route {route}")
     parsed = parse_route(route, pool) if isinstance(route, str) else route
+    if gate is not None:
+        ways = [gate.route if gate.takes(problem) else parsed for problem in problems]
+        told = [(gate.told(problem),) for problem in problems]
+        tasks = [Task(problem, way, notes=said) for problem, way, said in zip(problems, ways, told, strict=True)]
+        return tasks, gate.before(parsed)
     return [Task(problem, parsed) for problem in problems], str(parsed)
 
 
 def _by_strategy(
     problems: list[Problem],
     scores: Scores,
-    strategy: str | Strategy,
+    strategy: Strategy,
     pool: Pool,
     policy: Policy,
     seed: int,
-) -> tuple[list[Task], str]:
-    if isinstance(strategy, str):
-        strategy = load_strategy(strategy) if ".py" in strategy else get_strategy(strategy)
-    texts = strategy.routes(scores, target=policy.target, pool=pool, seed=seed)
+) -> tuple[list[Task], tuple[str, ...], tuple[str, ...]]:
+    texts, notes, scored = strategy.choose(scores, target=policy.target, pool=pool, seed=seed)
     parsed: dict[str, Route | RouteError] = {}
     tasks: list[Task] = []
     for problem, text in zip(problems, texts, strict=True):
@@ -346,4 +354,4 @@ def _by_strategy(
     if all(task.route is None for task in tasks):
         first = tasks[0]
         raise SettingError(f"strategy {strategy.name!r} gives no route that pool {pool.name!r} can run: {first.error}")
-    return tasks, strategy.name
+    return tasks, notes, scored

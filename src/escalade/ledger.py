@@ -2,7 +2,7 @@
 
 Money is Decimal at the edge and an integer number of small units inside, exact for every price a pool can have. A
 price of 0 is a price; without a price, or without a count of tokens, a cost is unknown and says so: it is never
-silently 0. Requests sum to tiers, tiers to problems, problems to the run.
+silently 0. Requests sum to tiers, tiers and scores to problems, problems to the run.
 """
 
 from __future__ import annotations

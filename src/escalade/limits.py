@@ -80,13 +80,15 @@ class Refusal(NamedTuple):
 
 
 class _Account:
-    __slots__ = ("before", "in_flight", "now", "reserved", "used")
+    __slots__ = ("before", "in_flight", "now", "outset", "reserved", "used")
 
     def __init__(self) -> None:
         self.used = NOTHING
         self.reserved = NOTHING
         self.before = self.now = NOTHING
         """Of a problem: used in earlier runs, and as far as this one has come; the larger of the two is used."""
+        self.outset = NOTHING
+        """Of a problem: used besides, before anything is drawn."""
         self.in_flight = 0
 
 
@@ -126,6 +128,12 @@ class Purse:
             account.reserved = _difference(account.reserved, amount)
             account.in_flight -= 1
 
+    def charge(self, problem: object, used: Amount) -> None:
+        """Count what a problem has used before anything is drawn for it, in whatever run."""
+        whole = self._problems[problem]
+        whole.outset = used
+        self._recount(whole)
+
     def expect(self, problem: object, used: Amount) -> None:
         """Count what earlier runs have used for a problem, before this one has come upon it."""
         whole = self._problems[problem]
@@ -141,7 +149,7 @@ class Purse:
 
     def _recount(self, whole: _Account) -> None:
         known = whole.used
-        whole.used = _larger(whole.before, whole.now)
+        whole.used = added(whole.outset, _larger(whole.before, whole.now))
         self._run.used = added(self._run.used, _difference(whole.used, known))
 
     def forget(self, problem: object) -> None:

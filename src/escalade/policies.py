@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self
 
 from pydantic import Field, ValidationError, model_validator
 
+from escalade import gates
 from escalade.answers.kinds import kind_of
 from escalade.calibration.calibration import Calibration, read_calibration
 from escalade.cascade.confidence import Calibrated
@@ -25,6 +26,7 @@ from escalade.cascade.policy import Policy
 from escalade.complaints import complaints
 from escalade.errors import SettingError
 from escalade.evaluation.conditions import Conditions, Strict
+from escalade.evaluation.identity import fingerprint
 from escalade.job import Job, PolicyName
 from escalade.pool import Pool
 from escalade.problems import Problem
@@ -47,6 +49,29 @@ class Settings(Strict):
     entropy_bits: float = 0.6
     explore_floor: float = 0.5
     max_k: int = 8
+    prior_strength: float = 4.0
+
+
+class Gate(Strict):
+    """Problems whose score of a model is at least a number go by another route; see `escalade.gates`."""
+
+    score: str
+    """Alias of the model whose score is looked at."""
+    at_least: Share
+    route: str
+
+    @classmethod
+    def of(cls, gate: gates.Gate | None) -> Gate | None:
+        """Return a gate as a file has it."""
+        return None if gate is None else cls(score=gate.score, at_least=gate.at_least, route=str(gate.route))
+
+    def parsed(self, pool: Pool) -> gates.Gate:
+        """Return the gate in a pool.
+
+        Raises:
+            InputError: a model is not there, or the routing string is not understood.
+        """
+        return gates.parse_gate(self, pool)
 
 
 class Measured(Strict):
@@ -90,13 +115,15 @@ class MadeFrom(Strict):
     cost_column: str | None = None
     problems: Count
     problems_sha256: str
-    """Over the sorted digests of the problems' ids."""
+    """Over the sorted digests of the problems."""
     groups: Count
     """Of near-duplicate problems."""
     group: str | None = None
     """The column of the problems' file that gave the groups, where one was named."""
     samples_sha256: str
     pool_sha256: str
+    scores_sha256: str | None = None
+    """None where there were no scores."""
     candidates: Count
     confidences: tuple[str, ...]
     """That cascades were tried with."""
@@ -141,6 +168,13 @@ class CostCertificate(Strict):
     seed: int
 
 
+class TunedOn(Strict):
+    """The problems that had a part in a certificate: none of them can confirm it a second time."""
+
+    problems: tuple[str, ...]
+    """Digests; see `escalade.evaluation.identity`."""
+
+
 class PolicyFile(Strict):
     """A policy as a file has it.
 
@@ -153,17 +187,23 @@ class PolicyFile(Strict):
     format: Literal["escalade policy 1"] = "escalade policy 1"
     name: str
     route: str
+    """Of all problems, or of those that the gate does not take."""
+    gate: Gate | None = None
     settings: Settings = Settings()
     made_from: MadeFrom | None = None
     numbers: Numbers | None = None
     certificate: RiskCertificate | None = None
     cost_certificate: CostCertificate | None = None
+    tuned_on: TunedOn | None = None
     calibration: Calibration | None = None
 
     @model_validator(mode="after")
     def _can_decide(self) -> Self:
         if self.settings.confidence == "calibrated" and self.calibration is None:
             raise ValueError("confidence is 'calibrated', and there is no [calibration]")
+        made, on = self.made_from, self.tuned_on
+        if made is not None and on is not None and fingerprint(on.problems) != made.problems_sha256:
+            raise ValueError("made_from.problems_sha256 is not the fingerprint of [tuned_on]: one was changed by hand")
         try:
             self.policy()
         except SettingError as error:
@@ -272,6 +312,7 @@ def calibrated(calibration: Calibration) -> Calibrated:
 
 _KEYS_OF: Mapping[str, type[Strict]] = {
     "settings": Settings,
+    "gate": Gate,
     "made_from": MadeFrom,
     "conditions": Conditions,
     "numbers": Numbers,
@@ -280,6 +321,7 @@ _KEYS_OF: Mapping[str, type[Strict]] = {
     "single_held_out": Measured,
     "certificate": RiskCertificate,
     "cost_certificate": CostCertificate,
+    "tuned_on": TunedOn,
     "calibration": Calibration,
 }
 
@@ -329,7 +371,10 @@ def with_mismatches(job: Job, kept: KeptPolicy | None = None, calibration: Calib
     if kept is None and calibration is None:
         return job
     now, found = conditions_of(job.pool, job.problems), list[str]()
-    for route in job.routes:
+    routes = job.routes
+    if kept is not None and job.gate is not None:  # a policy is both of its routes, whichever way these problems go
+        routes = list(dict.fromkeys((kept.file.parsed(job.pool), job.gate.route)))
+    for route in routes:
         ran = executed(route, job.pool).route
         if kept is not None:
             found += kept.file.mismatches(now, ran)

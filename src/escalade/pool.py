@@ -209,6 +209,8 @@ class Pool(_Config):
     models: tuple[PoolModel, ...] = Field(min_length=1)
     route: str | None = None
     """The route of a run that names none."""
+    ladder: tuple[str, str, str] | None = None
+    """Aliases that stand for 1.5B, 7B, 72B in the published strategies, cheapest first; one may stand for several."""
     prices: Path | None = None
     """A file of dated prices, see `escalade.prices`; `load_pool` reads it, and none is left here."""
     prices_as_of: str | None = None
@@ -250,6 +252,8 @@ class Pool(_Config):
             raise ValueError(f"engines.{min(others)}: the engines of models here are {', '.join(sorted(named))}")
         for model in self.models:
             self.prompt_of(model)
+        if strange := [alias for alias in self.ladder or () if alias not in self.aliases]:
+            raise ValueError(f"ladder: {self.unknown(strange[0])}")
         if any(model.prices for model in self.models):
             self._take_prices()
         return self

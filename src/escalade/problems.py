@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,19 @@ GOLD = ("gold_answer", "gold", "answer")
 SOLUTION = ("original_solution", "gold_solution", "solution")
 KIND = "answer_kind"
 SCORE, CALIBRATED = "score_", "calibrated_score_"
+SCORING = "scoring_cost_usd_"
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What making one score took; None is unknown."""
+
+    tokens: int | None = None
+    """Of the prompt, read by `model`."""
+    model: str | None = None
+    """The model of a pool, by alias or full name, that read the prompt; None where none is known to have."""
+    usd: Decimal | None = None
+    """As recorded; 0 is a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +52,8 @@ class Problem:
     """The worked solution as the file has it, carried into result tables."""
     answer_kind: str | None = None
     """What kind of answer it has (`escalade.answers.kinds`); the pool's where it says none."""
+    scoring: Mapping[str, Scoring] = field(default_factory=dict)
+    """What its scores took, by model alias; those that come without a word on it are not here."""
 
     @property
     def fingerprint(self) -> str:
@@ -55,8 +71,9 @@ def read_problems(path: str | Path, *, limit: int | None = None, answer_kind: st
 
     Columns: an id (id, problem_id or idx; else rows are numbered from 0), the text (problem, question or prompt),
     perhaps a gold answer (gold_answer, gold or answer) or a worked solution it can be read from
-    (original_solution, gold_solution, solution), scores (score_ALIAS, calibrated_score_ALIAS), and the kind of answer
-    (answer_kind), where it is another than that of the pool. A kind of your own is looked for beside the file.
+    (original_solution, gold_solution, solution), scores (score_ALIAS, calibrated_score_ALIAS) and what they cost
+    (scoring_cost_usd_ALIAS), and the kind of answer (answer_kind), where it is another than that of the pool. A kind of
+    your own is looked for beside the file.
 
     Args:
         path: of the file.
@@ -83,7 +100,7 @@ def read_table(path: Path) -> pd.DataFrame:
         if path.suffix == ".csv":
             table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
             for name in table.columns:
-                if str(name).startswith((SCORE, CALIBRATED)):
+                if str(name).startswith((SCORE, CALIBRATED, SCORING)):
                     table[name] = _numbers(table[name], path)
         elif path.suffix in (".jsonl", ".ndjson", ".json"):
             table = _json_lines(path)
@@ -138,7 +155,8 @@ def problems_from(
         own = _own_kind(record, kind_column, folder, at)
         kind = default if own is None else own
         gold = _gold(_cell(record, gold_column, at), solution, kind, at)
-        out.append(Problem(ident, text, gold, _scores(record), solution, None if own is None else own.name))
+        name = None if own is None else own.name
+        out.append(Problem(ident, text, gold, _scores(record), solution, name, scoring_in(record, at)))
     return out
 
 
@@ -179,6 +197,31 @@ def _scores(record: Mapping[Any, Any]) -> dict[str, float]:
         for name, value in record.items():
             if str(name).startswith(prefix) and value is not None:
                 out[str(name).removeprefix(prefix)] = value
+    return out
+
+
+def scoring_in(record: Mapping[Any, Any], at: str) -> dict[str, Scoring]:
+    """Return what scores cost by the columns scoring_cost_usd_ALIAS of a row; an empty cell is unknown.
+
+    Raises:
+        ProblemError: a cell is no sum of money; `at` says where.
+
+    Example:
+        >>> scoring_in({"scoring_cost_usd_7B": "0.00001", "score_7B": 0.5}, "row 0")["7B"].usd
+        Decimal('0.00001')
+    """
+    out: dict[str, Scoring] = {}
+    for name, value in record.items():
+        if str(name).startswith(SCORING):
+            alias, usd = str(name).removeprefix(SCORING), None
+            if not pd.isna(value):
+                try:
+                    usd = Decimal(str(value))
+                except InvalidOperation:
+                    usd = Decimal(-1)
+                if not usd.is_finite() or usd < 0:
+                    raise ProblemError(f"{at}: column {str(name)!r} is {value!r}: give USD, at least 0")
+            out[alias] = Scoring(usd=usd)
     return out
 
 

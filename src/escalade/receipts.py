@@ -16,7 +16,9 @@ from typing import Any
 import pandas as pd
 
 from escalade.errors import TableError
-from escalade.ledger import Usage
+from escalade.ledger import Cost, Usage
+from escalade.problems import Scoring
+from escalade.scoring import ScoreCharge
 
 _COUNT_MAX = 2**63 - 1
 _MONEY_CHARS, _MONEY_EXPONENT = 100, 60
@@ -66,6 +68,26 @@ def receipts_of(
             raise TableError(f"{path}: the trace of problem {ident!r} cannot be read: {error}") from error
     if drawn is not None:
         drawn.refuse_more()
+
+
+def scores_of(table: pd.DataFrame, path: Path) -> Iterator[tuple[ScoreCharge, ...]]:
+    """Yield the scores that each problem of a result table was charged with; tables of older versions have none.
+
+    Raises:
+        TableError: what the table says of them cannot be read.
+    """
+    for ident, text in zip(map(str, table["idx"]), table.get("scoring", [None] * len(table)), strict=True):
+        try:
+            yield tuple(_score(dict(each)) for each in json.loads(text or "[]"))
+        except (KeyError, TypeError, ValueError, RecursionError) as error:
+            raise TableError(f"{path}: the scores of problem {ident!r} cannot be read: {error}") from error
+
+
+def _score(each: dict[str, Any]) -> ScoreCharge:
+    recorded, cost = (None if each[key] is None else _money(str(each[key])) for key in ("recorded_usd", "cost_usd"))
+    model = None if each["model"] is None else str(each["model"])
+    scoring = Scoring(_count(each["tokens"]), model, recorded)
+    return ScoreCharge(str(each["score"]), scoring, Cost(unknown=1) if cost is None else Cost(cost))
 
 
 def read_table(path: Path) -> pd.DataFrame:

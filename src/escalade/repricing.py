@@ -19,8 +19,9 @@ from escalade import ledger
 from escalade.errors import SettingError, TableError
 from escalade.ledger import Billing, Cost
 from escalade.pool import Pool, PoolModel
-from escalade.receipts import Receipt, read_table, receipts_of
+from escalade.receipts import Receipt, read_table, receipts_of, scores_of
 from escalade.results import ANSWERS, SAMPLES, SUMMARY, read_stamp, write_tables
+from escalade.scoring import ScoreCharge, cost_of, total
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +45,20 @@ class ProblemBill:
 
     id: str
     tiers: tuple[TierBill, ...]
+    scores: tuple[ScoreCharge, ...] = ()
+    """As recorded."""
+    scores_after: tuple[ScoreCharge, ...] = ()
+    """By the new prices, where their tokens and the model that read them are known; else as recorded."""
 
     @property
     def before(self) -> Cost:
         """As recorded."""
-        return ledger.total(tier.before for tier in self.tiers)
+        return ledger.total([*(tier.before for tier in self.tiers), total(self.scores)])
 
     @property
     def after(self) -> Cost:
         """By the new prices."""
-        return ledger.total(tier.after for tier in self.tiers)
+        return ledger.total([*(tier.after for tier in self.tiers), total(self.scores_after)])
 
 
 @dataclass(frozen=True)
@@ -103,6 +108,14 @@ class Repriced:
         """What they would cost by the new prices."""
         return ledger.total(problem.after for problem in self.problems)
 
+    @property
+    def scoring(self) -> tuple[Cost, Cost] | None:
+        """What scores cost, and would cost; None where no problem is charged with any."""
+        if not any(problem.scores for problem in self.problems):
+            return None
+        before = ledger.total(total(problem.scores) for problem in self.problems)
+        return before, ledger.total(total(problem.scores_after) for problem in self.problems)
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, as `--json` prints them; money in USD, exact, as text; unknown is None."""
         return {
@@ -122,6 +135,9 @@ class Repriced:
                 }
                 for tier in self.tiers
             ],
+            "scoring": None
+            if self.scoring is None
+            else {"before_usd": _text(self.scoring[0]), "after_usd": _text(self.scoring[1])},
             "per_problem": [
                 {"id": problem.id, "before_usd": _text(problem.before), "after_usd": _text(problem.after)}
                 for problem in self.problems
@@ -164,6 +180,7 @@ def reprice(results: str | Path, pool: Pool, *, billing: Billing | None = None) 
     charging = _Charging(pool, path)
     problems: list[ProblemBill] = []
     sample_costs: dict[int, Cost] = {}
+    scores = scores_of(table, path)
     for ident, receipts in receipts_of(table, samples, path):
         bills: list[TierBill] = []
         for position, (receipt, costs) in enumerate(zip(receipts, charging.problem(receipts), strict=True)):
@@ -171,7 +188,8 @@ def reprice(results: str | Path, pool: Pool, *, billing: Billing | None = None) 
             before = Cost(unknown=1) if receipt.cost is None else Cost(receipt.cost)
             bills.append(TierBill(*tier, len(costs), before, ledger.total(costs)))
             sample_costs.update(zip(receipt.rows, costs, strict=False))  # behind: requests without a sample
-        problems.append(ProblemBill(ident, tuple(bills)))
+        charged = next(scores)
+        problems.append(ProblemBill(ident, tuple(bills), charged, charging.scores(charged)))
     summary = _summary_beside(path.with_name(SUMMARY))
     stamp = ledger.stamp(pool)
     repriced = Repriced(
@@ -226,6 +244,10 @@ class _Charging:
             out.append(costs)
         return out
 
+    def scores(self, charged: Sequence[ScoreCharge]) -> tuple[ScoreCharge, ...]:
+        """Return the scores of a problem at the new prices."""
+        return tuple(replace(each, cost=cost_of(each.scoring, self._pool)) for each in charged)
+
     def _model(self, alias: str, name: str | None) -> PoolModel:
         if (alias, name) not in self._models:
             if alias in self._pool:
@@ -249,16 +271,29 @@ def _with_costs(table: pd.DataFrame, problems: Sequence[ProblemBill]) -> pd.Data
         trace = [{**tier, "cost_usd": None if cost is None else str(cost)} for tier, cost in new]
         traces.append(json.dumps(trace, ensure_ascii=False))
         lists.append(json.dumps([_number(cost) for cost in costs]))
-    return table.assign(
+    renewed = table.assign(
         cost_per_tier=pd.Series(lists, dtype=object),
         total_cost_usd=_column([problem.after for problem in problems]),
         trace=pd.Series(traces, dtype=object),
+    )
+    if not {"scoring", "scoring_cost_usd"} <= set(table.columns):
+        return renewed
+    charged = [
+        [
+            {**each, "cost_usd": None if new.cost.usd is None else str(new.cost.usd)}
+            for each, new in zip(json.loads(text or "[]"), problem.scores_after, strict=True)
+        ]
+        for text, problem in zip(table["scoring"], problems, strict=True)
+    ]
+    return renewed.assign(
+        scoring_cost_usd=_column([total(problem.scores_after) for problem in problems]),
+        scoring=pd.Series([json.dumps(each, ensure_ascii=False) for each in charged], dtype=object),
     )
 
 
 def _renewed(summary: dict[str, Any], repriced: Repriced) -> dict[str, Any]:
     """A summary with the numbers that prices make."""
-    cost = repriced.after.usd
+    cost, scoring = repriced.after.usd, repriced.scoring
     costs = {(t.position, t.model, t.k, t.temperature): t.after.usd for t in repriced.tiers}
     tiers = []
     for tier in summary["tiers"]:
@@ -273,6 +308,7 @@ def _renewed(summary: dict[str, Any], repriced: Repriced) -> dict[str, Any]:
         "spent_usd": _spent(summary, repriced),
         "requests_of_unknown_cost": repriced.after.unknown,
         "tiers": tiers,
+        **({"scoring": {**summary["scoring"], "cost_usd": _number(scoring[1].usd)}} if scoring else {}),
         **repriced.stamp,
     }
 
@@ -289,8 +325,10 @@ def _spent(summary: dict[str, Any], repriced: Repriced) -> float | None:
         return 0.0
     paid_all = summary["samples_generated"] == summary["samples_drawn"]
     # Where it paid less nevertheless, problems of one text shared a prompt.
-    paid_all = paid_all and summary["spent_usd"] is not None and summary["spent_usd"] == summary["cost_usd"]
-    return _number(repriced.after.usd) if paid_all else None
+    # Scores had been paid for before the run.
+    before, after = ledger.total(tier.before for tier in bills), ledger.total(tier.after for tier in bills)
+    paid_all = paid_all and summary["spent_usd"] is not None and summary["spent_usd"] == _number(before.usd)
+    return _number(after.usd) if paid_all else None
 
 
 def _summary_beside(path: Path) -> dict[str, Any] | None:

@@ -22,6 +22,10 @@ from escalade.strategies import Strategy, get_strategy
 
 PROBLEM_COLUMNS = ("idx", "problem", "original_solution")
 ROUTE_COLUMNS = ("route_to", "is_mv", "is_cascade", "cascade_tiers", "sc_n", "sc_temp", "route", "notes")
+FALLBACK = "fallback"
+"""The column that says why a row does not go by what the strategy would choose; a table without it has no such row."""
+STRATEGY_SCORES = "strategy_scores"
+"""The column of the models whose scores the strategy looked at, comma separated; where scores say what they took."""
 _SEPARATOR = "; "
 
 
@@ -84,7 +88,9 @@ def routing_table(
 ) -> pd.DataFrame:
     """Return the published routing table of a strategy: problems, scores and routing columns, row by row.
 
-    `problems` has any of the columns idx, problem, original_solution, in the order of the scores.
+    `problems` has any of the columns idx, problem, original_solution, in the order of the scores. Where scores that the
+    strategy needs are refused, a further column `fallback` says so, and `notes` does. Where the scores say what making
+    them took, `strategy_scores` has the models whose scores the strategy looked at.
 
     Raises:
         TableError: problems and scores are not about the same rows.
@@ -103,11 +109,25 @@ def routing_table(
             )
     if isinstance(strategy, str):
         strategy = get_strategy(strategy)
-    routes = strategy.routes(scores, target=target, pool=pool, costs=costs, seed=seed)
+    routes, notes, scored = strategy.choose(scores, target=target, pool=pool, costs=costs, seed=seed)
     expanded = expand(routes, pool, errors=errors, ids=scores.ids)
+    if notes:
+        expanded["notes"] = with_notes(expanded["notes"], [notes] * len(expanded))
+        expanded[FALLBACK] = _SEPARATOR.join(notes)
     left = problems[[name for name in PROBLEM_COLUMNS if name in problems]].reset_index(drop=True)
     middle = pd.DataFrame({f"score_{alias}": values for alias, values in scores.columns.items()})
+    if scores.scoring:
+        expanded[STRATEGY_SCORES] = ",".join(scored)
     return pd.concat([left, middle, expanded], axis=1)
+
+
+def with_notes(column: pd.Series[Any], before: Iterable[Iterable[str]]) -> pd.Series[Any]:
+    """Return a column of notes with others before them, row by row."""
+    notes = [
+        _SEPARATOR.join([*own, *([] if text is None else [text])]) or None
+        for own, text in zip(before, column, strict=True)
+    ]
+    return pd.Series(notes, column.index, dtype=object)
 
 
 def write_routing(table: pd.DataFrame, path: str | Path) -> None:

@@ -12,7 +12,15 @@ from escalade.job import Job
 from escalade.samples.sample import Sample
 from escalade.statistics.metrics import pass_at_k
 
-LISTS = ("cascade_tiers", "escalation_path", "tier_confidences", "cost_per_tier", "generated_solutions", "trace")
+LISTS = (
+    "cascade_tiers",
+    "escalation_path",
+    "tier_confidences",
+    "cost_per_tier",
+    "generated_solutions",
+    "scoring",
+    "trace",
+)
 """Columns that hold lists in memory and JSON in Parquet."""
 
 
@@ -40,6 +48,7 @@ def answer_row(job: Job, item: Answered) -> dict[str, Any]:
     name = {model.alias: model.name for model in job.pool.models}
     cost = item.cost.usd
     costs = [use.cost.usd for use in item.tiers]
+    scores = item.scoring_cost.usd
     return {
         "idx": problem.id,
         "problem": problem.text,
@@ -66,11 +75,22 @@ def answer_row(job: Job, item: Answered) -> dict[str, Any]:
         "escalation_path": [use.tier.model for use in item.tiers],
         "tier_confidences": [t.looks[-1].confidence if t.looks else None for t in outcome.tiers],
         "cost_per_tier": [None if c is None else float(c) for c in costs],
+        "scoring_cost_usd": None if scores is None else float(scores),
         "total_cost_usd": None if cost is None else float(cost),
         "generated_solutions": [sample.generation.text for sample in deciding_samples(item)],
         "status": outcome.status.value,
         "decided_by": None if owner is None else item.tiers[owner].tier.model,
         "notes": "; ".join(outcome.notes) or None,
+        "scoring": [
+            {
+                "score": charge.alias,
+                "model": charge.scoring.model,
+                "tokens": charge.scoring.tokens,
+                "recorded_usd": None if charge.scoring.usd is None else str(charge.scoring.usd),
+                "cost_usd": None if charge.cost.usd is None else str(charge.cost.usd),
+            }
+            for charge in item.scoring
+        ],
         "trace": [
             _trace(t, use, item.saved(i), owner == i)
             for i, (t, use) in enumerate(zip(outcome.tiers, item.tiers, strict=True))

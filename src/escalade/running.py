@@ -76,7 +76,8 @@ def run(
         route, strategy: one of them; None takes the pool's own route.
         pool: a shipped pool's name, an escalade.toml, or a `Pool`.
         engine: answers in the place of the pool's engines, e.g. "replay:shipped".
-        scores: a table with an id and columns score_ALIAS, joined to the problems.
+        scores: a table with an id and columns score_ALIAS, or a folder `{probing}_probe/{dataset}` of the published
+            layout, joined to the problems.
         target, confidence, stop, aggregate: the decisions' settings; or a whole `policy` in their place.
         calibration: a file of `escalade calibrate`, which confidence="calibrated" is read from.
         policy: the settings as a whole; or a file of `escalade tune`, which has the route as well. Where the run
@@ -101,7 +102,7 @@ def run(
     given = (target, confidence, stop, aggregate) != (0.90, "share", "verdict", "last")
     if policy is not None and (given or calibration is not None):
         raise SettingError("both a policy and settings of its own are given: a policy has them all; give one of them")
-    kept = fitted = None
+    kept = fitted = gate = None
     if not isinstance(policy, Policy):
         kept, fitted, policy = chosen_settings(
             policy, calibration, target=target, confidence=confidence, stop=stop, aggregate=aggregate
@@ -109,10 +110,11 @@ def run(
     if kept is not None:
         if route is not None or strategy is not None:
             raise SettingError(f"policy {kept.path} has a route: give it, or a route or strategy, not both")
-        route = kept.file.route
+        route, gate = kept.file.route, kept.file.gate
     job = prepare(
         problems,
         route=route,
+        gate=gate,
         strategy=strategy,
         pool=pool,
         engine=engine,

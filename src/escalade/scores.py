@@ -10,17 +10,18 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from escalade.errors import ScoreError, nearest
+from escalade.errors import RefusedScoreError, ScoreError, nearest
 from escalade.pool import Pool, load_pool
+from escalade.problems import Scoring
+from escalade.scored_file import FILE, note_of, plain, read_file, scoring_in_file
 
 _FOLDER = re.compile(r"(?P<model>.+)_maxlen_(?P<maxlen>\d+)_k_(?P<k>\d+)_temp_(?P<temp>\d+(?:\.\d+)?)", re.ASCII)
-_FILE = "scored.parquet"
 _NO_COLUMNS: Mapping[str, Any] = {}
 
 
@@ -42,13 +43,20 @@ class Scores:
     """What each row is called; 0, 1, ... where not given."""
     sources: Mapping[str, str] = field(default_factory=dict)
     """Where each alias's scores were read: a column's name, or a file and its column."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Models whose scores are refused for routing, as their probe tells nothing, and why; they have no column."""
+    scoring: Mapping[str, Sequence[Scoring]] = field(default_factory=dict)
+    """What making the scores of a model took, row by row, where their source says anything of it."""
 
     def __init__(
         self,
         columns: Mapping[str, Any] = _NO_COLUMNS,
         ids: Iterable[Any] | None = None,
         sources: Mapping[str, str] = _NO_COLUMNS,
+        refused: Mapping[str, str] = _NO_COLUMNS,
+        scoring: Mapping[str, Sequence[Scoring]] = _NO_COLUMNS,
     ) -> None:
+        columns = {alias: values for alias, values in columns.items() if alias not in refused}
         places = {alias: sources.get(alias, f"score_{alias}") for alias in columns}
         series = {alias: _series(values, places[alias]) for alias, values in columns.items()}
         lengths = {alias: len(values) for alias, values in series.items()}
@@ -64,36 +72,8 @@ class Scores:
         object.__setattr__(self, "columns", checked)
         object.__setattr__(self, "ids", names)
         object.__setattr__(self, "sources", places)
-
-    @classmethod
-    def from_table(
-        cls,
-        table: pd.DataFrame | Mapping[str, Any],
-        pool: Pool | None = None,
-        *,
-        ids: Iterable[Any] | None = None,
-    ) -> Self:
-        """Read the columns `calibrated_score_<alias>`, else `score_<alias>`, of the aliases of a pool.
-
-        Rows are called by `ids`, else by the column `idx`, else 0, 1, .... A table without scores gives
-        `Scores` without columns, which is enough for strategies that need none.
-
-        Example:
-            >>> scores = Scores.from_table({"score_7B": [0.3], "calibrated_score_7B": [0.6]})
-            >>> scores["7B"].item(), scores.sources["7B"]
-            (0.6, 'calibrated_score_7B')
-        """
-        pool = pool or load_pool("qwen2.5-math")
-        sources: dict[str, str] = {}
-        for alias in pool.aliases:
-            known = [name for name in (f"calibrated_score_{alias}", f"score_{alias}") if name in table]
-            if known:
-                sources[alias] = known[0]
-        if ids is None and "idx" in table:
-            ids = table["idx"]
-        elif ids is None and isinstance(table, pd.DataFrame):
-            ids = range(len(table))
-        return cls({alias: table[column] for alias, column in sources.items()}, ids, sources)
+        object.__setattr__(self, "refused", dict(refused))
+        object.__setattr__(self, "scoring", {a: tuple(each) for a, each in scoring.items() if a in checked})
 
     @property
     def rows(self) -> int:
@@ -104,13 +84,26 @@ class Scores:
         return alias in self.columns
 
     def __getitem__(self, alias: str) -> NDArray[np.float64]:
-        """Return the scores of a model; ScoreError where there are none."""
+        """Return the scores of a model; ScoreError where there are none, RefusedScoreError where they are refused."""
+        if alias in self.refused:
+            raise RefusedScoreError(alias, self.refused[alias])
         if alias not in self.columns:
             raise ScoreError(
                 f"no scores of {alias!r}: there are scores of {', '.join(self.columns) or 'no model'}"
                 f"{nearest(alias, self.columns)}; add the column score_{alias}"
             )
         return self.columns[alias]
+
+    def head(self, rows: int) -> Scores:
+        """Return the scores of the first rows.
+
+        Example:
+            >>> Scores({"7B": [0.3, 0.6]}, ids="ab").head(1).ids.tolist()
+            ['a']
+        """
+        columns = {alias: values[:rows] for alias, values in self.columns.items()}
+        scoring = {alias: each[:rows] for alias, each in self.scoring.items()}
+        return Scores(columns, self.ids[:rows], self.sources, self.refused, scoring)
 
 
 class Published(NamedTuple):
@@ -119,6 +112,7 @@ class Published(NamedTuple):
     problems: pd.DataFrame
     """Columns idx, problem and, where the files have it, original_solution."""
     scores: Scores
+    """Those of a probe that its file says is refused for routing are not among them, but under `refused`."""
 
 
 def read_published(
@@ -142,11 +136,28 @@ def read_published(
         ScoreError: a folder, file, column, row or score is missing or ambiguous; says what there is instead.
     """
     pool = pool or load_pool("qwen2.5-math")
+    folder = _dataset_folder(Path(data), probing, dataset)
+    return read_folder(folder, pool, models=models, maxlen=maxlen, k=k, temp=temp)
+
+
+def read_folder(
+    folder: Path,
+    pool: Pool,
+    *,
+    models: Sequence[str] | None = None,
+    maxlen: int | None = None,
+    k: int | None = None,
+    temp: float | None = None,
+) -> Published:
+    """Read the `{model}_maxlen_{L}_k_{K}_temp_{T}/scored.parquet` in the folder of one dataset: see `read_published`.
+
+    Raises:
+        ScoreError: as `read_published`.
+    """
     for alias in models or ():
         if alias not in pool:
             raise ScoreError(f"scores of an {pool.unknown(alias)}")
     required = {pool[alias].alias for alias in models or ()}
-    folder = _dataset_folder(Path(data), probing, dataset)
     files: dict[str, Path] = {}
     for model in pool.models:
         if models is not None and model.alias not in required:
@@ -155,10 +166,10 @@ def read_published(
         if len(matching) > 1:
             raise ScoreError(
                 f"{folder}: {len(matching)} folders hold scores of {model.alias}: "
-                f"{', '.join(matching)}; say which by maxlen, k and temp"
+                f"{', '.join(matching)}; say which by maxlen, k and temp, or give a folder that holds one of them"
             )
         if matching:
-            files[model.alias] = folder / matching[0] / _FILE
+            files[model.alias] = folder / matching[0] / FILE
         elif models is not None:
             raise _no_folder(folder, model.alias, maxlen, k, temp)
     if not files:
@@ -168,16 +179,23 @@ def read_published(
     first_file = next(iter(files.values()))
     columns: dict[str, Any] = {}
     sources: dict[str, str] = {}
+    refused: dict[str, str] = {}
+    scoring: dict[str, list[Scoring]] = {}
     for alias, file in files.items():
-        table, column = _read(file)
+        table, column = read_file(file)
+        note = note_of(file) or {}
+        if (reason := note.get("refused")) is not None:
+            refused[alias] = str(reason)
         if first is None:
             first = table
         else:
             table = _aligned(first, table, first_file, file)
         columns[alias], sources[alias] = table[column], f"{file}: {column}"
+        if {"prompt_tokens", "scoring_cost_usd"} & set(table):
+            scoring[alias] = scoring_in_file(table, note.get("scoring_model"), file)
     assert first is not None
     problems = first[[name for name in ("idx", "problem", "original_solution") if name in first]]
-    return Published(problems, Scores(columns, problems["idx"], sources))
+    return Published(problems, Scores(columns, problems["idx"], sources, refused, scoring))
 
 
 def _array(ids: Iterable[Any]) -> NDArray[Any]:
@@ -208,20 +226,16 @@ def _checked(values: pd.Series[Any], column: str, ids: NDArray[Any]) -> NDArray[
     if bad.any():
         row, count = int(bad.argmax()), int(bad.sum())
         value = values.iloc[row]
-        said = "missing" if pd.isna(value) else repr(_plain(value))
+        said = "missing" if pd.isna(value) else repr(plain(value))
         remedy = (
             "a probability in [0, 1] is needed: percentages divided by 100, logits through a sigmoid"
             if np.isfinite(numbers[row])
             else "score this problem, or leave it out"
         )
         others = f" ({count} such rows of {len(numbers)})" if count > 1 else ""
-        raise ScoreError(f"row {_plain(ids[row])!r}, column {column!r}: the score is {said}; {remedy}{others}")
+        raise ScoreError(f"row {plain(ids[row])!r}, column {column!r}: the score is {said}; {remedy}{others}")
     numbers.setflags(write=False)
     return numbers
-
-
-def _plain(value: Any) -> Any:
-    return value.item() if isinstance(value, np.generic) else value
 
 
 def _folders(parent: Path) -> list[str]:
@@ -265,37 +279,11 @@ def _no_folder(folder: Path, who: str, maxlen: int | None, k: int | None, temp: 
     asked = {"maxlen": maxlen, "k": k, "temp": temp}
     settings = " ".join(f"{name}={value}" for name, value in asked.items() if value is not None)
     having = f" with {settings}" if settings else ""
-    return ScoreError(
-        f"{folder} has no scores of {who}{having}: it holds {', '.join(_folders(folder)) or 'nothing'}; "
-        "score the problems with this model, or choose a strategy that does without"
-    )
-
-
-def _read(file: Path) -> tuple[pd.DataFrame, str]:
-    """Return the table of one file and which of its columns is the score."""
-    from pyarrow import ArrowException
-    from pyarrow.parquet import read_schema
-
-    if not file.is_file():
-        there = ", ".join(sorted(entry.name for entry in file.parent.iterdir())) or "nothing"
-        raise ScoreError(f"no file {file}: its folder holds {there}")
-    try:
-        names: list[str] = read_schema(file).names
-        score = "calibrated_score" if "calibrated_score" in names else "score"
-        for column in ("idx", "problem", score):
-            if column not in names:
-                raise ScoreError(f"{file} has no column {column!r}: it has {', '.join(names)}")
-        wanted = [column for column in ("idx", "problem", "original_solution", score) if column in names]
-        table = pd.read_parquet(file, columns=wanted)
-    except (ArrowException, OSError) as error:
-        raise ScoreError(f"{file} cannot be read as Parquet: {error}") from error
-    twice = table["idx"].duplicated(keep=False) | table["idx"].isna()
-    if twice.any():
-        idx = _plain(table["idx"][twice].iloc[0])
-        raise ScoreError(
-            f"{file}: idx {idx!r} names {int(twice.sum())} rows or none: give each problem an idx of its own"
-        )
-    return table.reset_index(drop=True), score
+    there = _folders(folder)
+    remedy = "score the problems with this model, or choose a strategy that does without"
+    if not any(_FOLDER.fullmatch(entry) for entry in there):
+        remedy = "give the folder of one data set, {probing}_probe/{dataset}, with {model}_maxlen_L_k_K_temp_T in it"
+    return ScoreError(f"{folder} has no scores of {who}{having}: it holds {', '.join(there) or 'nothing'}; {remedy}")
 
 
 def _aligned(first: pd.DataFrame, table: pd.DataFrame, first_file: Path, file: Path) -> pd.DataFrame:
@@ -304,7 +292,7 @@ def _aligned(first: pd.DataFrame, table: pd.DataFrame, first_file: Path, file: P
     for have, lack, here, there in ((first, table, first_file, file), (table, first, file, first_file)):
         alone = ~have["idx"].isin(lack["idx"])
         if alone.any():
-            idx = _plain(have["idx"][alone].iloc[0])
+            idx = plain(have["idx"][alone].iloc[0])
             raise ScoreError(f"idx {idx!r} is in {here}, not in {there} ({int(alone.sum())} such rows): {remedy}")
     table = table.set_index("idx").loc[first["idx"]].reset_index()
     for column in ("problem", "original_solution"):
@@ -312,6 +300,6 @@ def _aligned(first: pd.DataFrame, table: pd.DataFrame, first_file: Path, file: P
             one, other = first[column], table[column]
             differs = ~(one.eq(other) | (one.isna() & other.isna()))
             if differs.any():
-                idx = _plain(first["idx"][differs].iloc[0])
+                idx = plain(first["idx"][differs].iloc[0])
                 raise ScoreError(f"idx {idx!r} has another {column} in {first_file} than in {file}: {remedy}")
     return table

@@ -53,11 +53,13 @@ _ANSWER = {
     "escalation_path": _TEXT,
     "tier_confidences": _TEXT,
     "cost_per_tier": _TEXT,
+    "scoring_cost_usd": _FLOAT,
     "total_cost_usd": _FLOAT,
     "generated_solutions": _TEXT,
     "status": _TEXT,
     "decided_by": _TEXT,
     "notes": _TEXT,
+    "scoring": _TEXT,
     "trace": _TEXT,
 }
 SAMPLES = pa.schema(

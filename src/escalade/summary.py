@@ -47,6 +47,17 @@ class TierSummary:
 
 
 @dataclass(frozen=True, slots=True)
+class ScoringSummary:
+    """What the scores cost that problems are charged with."""
+
+    scores: int
+    """One a problem and model."""
+    tokens: int | None
+    """Of prompts, read by the models that scored; None where it is not known of all."""
+    cost: ledger.Cost
+
+
+@dataclass(frozen=True, slots=True)
 class PassK:
     """pass@k of the tier that decided, at the largest k whose first k samples every problem has.
 
@@ -68,8 +79,9 @@ class Summary:
     interval: Interval
     pass_k: PassK | None
     cost: ledger.Cost
+    """The tiers' and the scores'."""
     spent: ledger.Cost
-    """What this run added to what the store had paid for already."""
+    """What this run added to what the store had paid for already; scores had been paid for before."""
     prompt_tokens: int | None
     completion_tokens: int | None
     """None where a sample's count is unknown. Of a request without a sample, unknown counts are left out."""
@@ -86,6 +98,8 @@ class Summary:
     ended_by: str | None
     """The limit that ended the run; None where none did."""
     interrupted: bool
+    scoring: ScoringSummary | None = None
+    """None where no problem is charged with a score."""
 
     @property
     def accuracy(self) -> float | None:
@@ -107,6 +121,13 @@ class Summary:
             "cost_per_problem_usd": _number(per_problem),
             "spent_usd": _number(self.spent.usd),
             "requests_of_unknown_cost": self.cost.unknown,
+            "scoring": None
+            if self.scoring is None
+            else {
+                "scores": self.scoring.scores,
+                "tokens": self.scoring.tokens,
+                "cost_usd": _number(self.scoring.cost.usd),
+            },
             "prompt_tokens": self.prompt_tokens,
             "completion_tokens": self.completion_tokens,
             "samples_drawn": self.samples_drawn,
@@ -155,17 +176,33 @@ def settings_of(job: Job) -> dict[str, Any]:
     """Return what a job was asked to do, as plain values."""
     return {
         "route": None if job.strategy else job.chosen,
+        "gate": gate_of(job),
         "strategy": job.strategy,
         "pool": job.pool.name,
         "engine": job.engine,
         "target": job.policy.target,
         "confidence": job.policy.confidence,
+        "prior_strength": job.policy.prior_strength if job.policy.confidence == "prior" else None,
         "stop": job.policy.stop,
         "aggregate": job.policy.aggregate,
         "calibration": None if job.policy.calibration is None else job.policy.calibration.fingerprint,
         "policy_file": None if job.policy_file is None else job.policy_file._asdict(),
         "mismatches": list(job.mismatches),
+        "notes": list(job.notes),
         "seed": job.seed,
+    }
+
+
+def gate_of(job: Job) -> dict[str, Any] | None:
+    """Return what chose between two routes by a score, and how many problems it took; None where nothing did."""
+    gate = job.gate
+    if gate is None:
+        return None
+    return {
+        "score": gate.score,
+        "at_least": gate.at_least,
+        "route": str(gate.route),
+        "problems": sum(gate.takes(problem) for problem in job.problems),
     }
 
 

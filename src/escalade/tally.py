@@ -14,7 +14,7 @@ from escalade.cascade.outcome import Decision, Status
 from escalade.climb import Answered, TierUse
 from escalade.job import Job
 from escalade.statistics.intervals import wilson
-from escalade.summary import PassK, Summary, TierSummary, settings_of
+from escalade.summary import PassK, ScoringSummary, Summary, TierSummary, settings_of
 
 
 def summarise(
@@ -40,6 +40,7 @@ class Tally:
         self._cost = self._spent = ledger.Cost()
         self._fresh = 0
         self._prompt, self._completion = _Count(), _Count()
+        self._scores, self._scored, self._scoring = 0, _Count(), ledger.Cost()
         self._statuses: Counter[Status] = Counter()
         self._tiers: dict[tuple[int, str, int, float], _Tier] = {}
         self._ended_by: set[str] = set()
@@ -54,6 +55,11 @@ class Tally:
         self.problems += 1
         self._cost += item.cost
         self._spent += item.fresh_cost
+        self._scoring += item.scoring_cost
+        self._scores += len(item.scoring)
+        for charge in item.scoring:
+            # What is free without a count of tokens had none read.
+            self._scored.add([0 if charge.cost == ledger.Cost() else charge.scoring.tokens], 1)
         self._fresh += item.fresh
         self._statuses[outcome.status] += 1
         if outcome.status in (Status.BUDGET, Status.DEADLINE):
@@ -106,6 +112,7 @@ class Tally:
             settings={**settings_of(job), **ledger.stamp(job.pool), **grading},
             ended_by="; ".join(sorted(self._ended_by)) or None,
             interrupted=interrupted,
+            scoring=ScoringSummary(self._scores, self._scored.whole, self._scoring) if self._scores else None,
         )
 
     def _pass_k(self) -> PassK | None:

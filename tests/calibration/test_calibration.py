@@ -14,7 +14,9 @@ from escalade.calibration.curves import Curve
 from escalade.calibration.shapes import Shape
 from escalade.cascade.ballot import count, standing
 from escalade.errors import SettingError
-from escalade.evaluation.conditions import Conditions, ModelConditions, digests, fingerprint
+from escalade.evaluation.conditions import Conditions, ModelConditions
+from escalade.evaluation.identity import digests, fingerprint
+from escalade.problems import Problem
 from escalade.testing import votes
 from tests.calibration.completions import ballots, led
 from tests.calibration.curves import CURVES, LOGISTIC, PLATT
@@ -24,6 +26,7 @@ MODELS = {
     alias: ModelConditions(name=f"a/{alias}", weights=f"{alias}:w1", prompt="p1", max_tokens=512, top_p=0.9)
     for alias in "SL"
 }
+KNOWN = digests([Problem("p1", "1 + 1?"), Problem("p2", "2 + 2?")])
 CONDITIONS = Conditions(models=MODELS, grader={"escalade": "0.1.0", "math": "1"})
 
 
@@ -36,10 +39,10 @@ def tier(curve: Curve, alias: str = "S", temperature: float = 0.7) -> TierCalibr
 def calibration(*tiers: TierCalibration) -> Calibration:
     return Calibration(
         date=date(2026, 1, 31),
-        data=fingerprint(digests(["p1", "p2"])),
+        data=fingerprint(KNOWN),
         conditions=CONDITIONS,
         tiers=tiers or (tier(LOGISTIC),),
-        problems=digests(["p1", "p2"]),
+        problems=KNOWN,
     )
 
 
@@ -120,7 +123,7 @@ def edited(path: Path, edit: Callable[[dict[str, Any]], Any]) -> Path:
         (lambda b: b.update(tiers=[]), "at least 1 item"),
         (lambda b: b["tiers"].append(b["tiers"][0]), r"S at t=0\.7 is there more than once"),
         (lambda b: b["problems"].pop(), "data is not the fingerprint of the problems"),
-        (lambda b: b.update(format="escalade calibration 2"), "escalade calibration 1"),
+        (lambda b: b.update(format="escalade calibration 3"), "escalade calibration 2"),
         (lambda b: b["conditions"]["models"]["S"].update(top=1), "unknown key"),
     ],
 )
@@ -222,7 +225,17 @@ def test_a_run_can_use_a_calibration_without_heavy_libraries() -> None:
 
 
 def test_V11_problems_that_it_was_fitted_on_are_known() -> None:
-    assert calibration().fitted_on(["p3", "p2", "p1"]) == ["p2", "p1"]
+    asked = [Problem("p2", "3 + 3?"), Problem("q2", "2 + 2?"), Problem("p1", "1 + 1?")]
+    assert calibration().fitted_on(asked) == [False, True, True]
+    with pytest.raises(SettingError, match="2 problems of the calibration are known by theirs"):
+        calibration().fitted_on([Problem("p1", "")])
+
+
+def test_a_file_that_knows_problems_by_their_ids_decides_and_does_not_tell_them(tmp_path: Path) -> None:
+    found = read_calibration(edited(tmp_path / "c.json", lambda b: b.update(format="escalade calibration 1")))
+    assert found.probability("S", 0.7, Shape((4, 1), 5)) == calibration().probability("S", 0.7, Shape((4, 1), 5))
+    with pytest.raises(SettingError, match=r"by their ids \(escalade calibration 1\).*fit it anew"):
+        found.fitted_on([Problem("p1", "1 + 1?")])
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path: Path) -> None:

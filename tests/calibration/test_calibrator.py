@@ -13,7 +13,9 @@ from escalade.calibration.calibrator import LabelledBallots, TierKey, fit
 from escalade.calibration.curves import Logistic, Platt, Table
 from escalade.calibration.shapes import Shape
 from escalade.errors import SettingError
-from escalade.evaluation.conditions import Conditions, digests, fingerprint
+from escalade.evaluation.conditions import Conditions
+from escalade.evaluation.identity import digests, fingerprint
+from escalade.problems import Problem
 from tests.calibration.completions import ballots
 
 DATA = Path(os.environ.get("ESCALADE_DATA", Path(__file__).parents[3] / "shared" / "data")) / "pools"
@@ -202,8 +204,9 @@ def test_bins_of_a_table_that_fall_are_pooled() -> None:
 def test_the_fingerprint_is_of_all_problems_of_all_tiers() -> None:
     one = LabelledBallots([Shape((2,), 2)] * 6, [1.0] * 6, [f"a{i}" for i in range(6)])
     two = LabelledBallots([Shape((3,), 4)] * 6, [1.0] * 6, [f"b{i}" for i in range(6)])
-    found = fit({KEY: one, TierKey("L", 1.0): two}, NONE, DAY)
-    assert found.problems == digests([*one.problems, *two.problems])
+    texts = [Problem(ident, f"What is {ident}?") for ident in one.problems]
+    found = fit({KEY: one, TierKey("L", 1.0): two}, NONE, DAY, problems=texts)
+    assert found.problems == digests([*texts, *(Problem(ident, "") for ident in two.problems)])
     assert [(t.name, t.least_k, t.most_k) for t in found.tiers] == [("S at t=0.7", 2, 2), ("L at t=1", 4, 4)]
     assert found.data == fingerprint(reversed(found.problems))
     assert found.date == DAY
@@ -218,7 +221,7 @@ def test_the_fingerprint_is_of_all_problems_of_all_tiers() -> None:
         (LabelledBallots([Shape((2,), 2)], [2], ["p"]), r"right of row 0 \(problem p\) is 2\.0"),
         (LabelledBallots([Shape((2,), 2)], [1], ["p"], [np.inf]), r"weight of row 0 \(problem p\) is inf"),
         (LabelledBallots([Shape((2,), 2)], [1], ["p"], [0.0]), "all weights of problem p are 0"),
-        (LabelledBallots([Shape((2,), 2)], [1], ["p"]), "1 labelled problems in 1 groups"),
+        (LabelledBallots([Shape((2,), 2)], [1], ["p"]), "1 labelled problem in 1 group:"),
     ],
 )
 def test_rows_that_cannot_be_fitted_are_refused(rows: LabelledBallots, said: str) -> None:

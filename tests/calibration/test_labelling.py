@@ -3,6 +3,7 @@
 import itertools
 import random
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date
 
 import pytest
@@ -53,6 +54,14 @@ def test_a_calibration_decides_alike_in_closed_form_and_in_the_machine() -> None
         assert closed.cost.sum() == pytest.approx(played.cost.sum(), rel=0.02)
         assert closed_before is None or closed.reached[:, 1].mean() >= closed_before
         closed_before = closed.reached[:, 1].mean()
+
+
+def test_V11_problems_are_known_by_their_texts() -> None:
+    bank = pools.bank(random.Random(3), {"S": 5}, problems=12)
+    fitted = fit_bank(bank, NOWHERE, DAY, sizes=[3]).calibration
+    under_others = [replace(problem, id=f"q{problem.id}") for problem in bank.problems]
+    others = [replace(problem, text=f"another {problem.text}") for problem in bank.problems]
+    assert fitted.fitted_on([*under_others, *others]) == [True] * 12 + [False] * 12
 
 
 def test_tiers_with_too_few_samples_are_left_out_by_name() -> None:

@@ -12,7 +12,8 @@ from escalade.calibration.curves import Curve, Logistic, Platt, Table
 from escalade.cascade.confidence import ESTIMATORS, Calibrated
 from escalade.cascade.policy import Policy
 from escalade.errors import SettingError
-from escalade.evaluation.conditions import Conditions, digests, fingerprint
+from escalade.evaluation.conditions import Conditions
+from escalade.evaluation.identity import fingerprint
 from escalade.policies import calibrated
 from tests.cascade.drive import run
 from tests.cascade.test_machine import case
@@ -43,10 +44,10 @@ def fitted(tiers: Sequence[tuple[str, float, Curve]], least_k: int = 2) -> Calib
         TierCalibration(alias=alias, temperature=t, least_k=least_k, most_k=8, labels=60, curve=each, quality=QUALITY)
         for alias, t, each in tiers
     )
-    ids = digests(["p"])
+    seen = ("0123abcd",)
     conditions = Conditions(models={}, grader={})
     return calibrated(
-        Calibration(date=date(2026, 1, 1), data=fingerprint(ids), problems=ids, conditions=conditions, tiers=known)
+        Calibration(date=date(2026, 1, 1), data=fingerprint(seen), problems=seen, conditions=conditions, tiers=known)
     )
 
 

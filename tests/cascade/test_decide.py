@@ -234,7 +234,7 @@ def test_every_estimator_is_known_to_a_look() -> None:
         policy = Policy(confidence=name, target=0.5)
         assert look(votes("b", "b", logprobs=[-0.1, -0.1]), policy, score=0.7).decision is Decision.ACCEPT  # type: ignore[union-attr]
         value, source = confidence(policy, count(votes("b", "b"), 2), single=False, score=None)
-        assert (value is None) == (name in ("logprob", "score")) and source == ("" if value is None else name)
+        assert (value is None) == (name in ("logprob", "score", "prior")) and source == ("" if value is None else name)
 
 
 # -- the entropy rule -----------------------------------------------------------------------------------------

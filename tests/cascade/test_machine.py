@@ -63,13 +63,15 @@ def case(seed: int, aggregates: Sequence[str] = ("last",)) -> Case:
         rows.append(answers(likely, rng.choice([[None], [-0.05, -0.3, -2.0], [None, -0.05, -0.3]])))
     if rng.random() < 0.4:
         tiers[-1], rows[-1] = Tier(tiers[-1].model, 2, 0.7), tuple(votes(*[None] * 9))  # on to a fall-back
+    aggregate = rng.choice(aggregates)
     return Case(
         Route(rng.choice([Kind.CASCADE, Kind.ENTROPY_CASCADE]), tuple(tiers)),
         tuple(rows),
         {
             "target": chance(),
-            "confidence": rng.choice(sorted(ESTIMATORS)),
-            "aggregate": rng.choice(aggregates),
+            "confidence": rng.choice(sorted(set(ESTIMATORS) - ({"prior"} if aggregate != "last" else set()))),
+            "prior_strength": rng.choice([0.0, 1.0, 4.0, 20.0]),
+            "aggregate": aggregate,
             "entropy_bits": rng.choice([0.0, 0.6, 0.9, 1.5]),
             "explore_floor": rng.choice([0.0, 0.5, 0.7, 1.0]),
             "max_k": rng.choice([1, 4, 5, 8]),

@@ -149,6 +149,8 @@ def write(name: str, text: str) -> str:
         (["--engine", "repaly:x"], ["'repaly'", "'replay'"]),
         (["--confidence", "shares"], ["'shares'", "'share'"]),
         (["--target", "1.5"], ["target is 1.5", "[0, 1]"]),
+        (["--prior-strength", "nan"], ["prior_strength is nan", "0 or more"]),
+        (["--confidence", "prior", "--aggregate", "pooled"], ["aggregate is 'pooled'", "'last'"]),
         (["--stop", "beta"], ["'beta'", "beta:P"]),
         (["--limit", "0"], ["limit is 0"]),
         (["--max-cost", "cheap"], ["--max-cost", "'cheap'"]),

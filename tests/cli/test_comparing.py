@@ -102,7 +102,7 @@ def test_a_data_set_and_complete_problems(cli: Cli, recording: Path, pool_file: 
     pd.concat([table.assign(dataset="one"), other]).to_parquet(tmp_path / "sets.parquet")
     said = cli("compare", "sets.parquet", "-p", pool_file, "-r", CASCADE, "--dataset", "two", "--complete")
     assert said.code == 0 and "3 problems of recording sets.parquet, data set two" in said.err
-    assert "1 problems lack samples of a model and are left out" in said.out
+    assert "left out without samples of every model (--complete): 1 problem\n" in said.out
     refused = cli("compare", "sets.parquet", "-p", pool_file, "-r", CASCADE, "--dataset", "two")
     assert refused.code == 2 and "has 0 for problem 'two/p4'" in refused.err
     unknown = cli("compare", "sets.parquet", "--dataset", "tow")
@@ -130,6 +130,8 @@ def test_near_duplicates_are_one_group(cli: Cli):
         (["--target", "nine"], "'nine' is no number in [0, 1]"),
         (["-r", "@nowhere"], "nowhere cannot be read"),
         (["--confidence", "hope"], "confidence 'hope' is unknown"),
+        (["--prior-strength", "-1"], "prior_strength is -1.0: give a number of votes"),
+        (["--confidence", "prior", "--aggregate", "pooled"], "use aggregate 'last'"),
         (["--dataset", "x"], "it has no column dataset"),
     ],
 )
@@ -148,6 +150,20 @@ def test_routes_from_a_file_and_targets(tmp_path: Path):
     assert targets_of("0.5..0.99", 2) == [0.5, 0.99]
 
 
+def test_of_one_problem_nothing_is_in_the_plural_or_endless(
+    cli: Cli, recording: Path, pool_file: Path, tmp_path: Path
+) -> None:
+    table = pd.read_parquet(recording)
+    table[table["problem_id"] == "p1"].to_parquet(tmp_path / "one.parquet")
+    said = cli("compare", "one.parquet", "-p", pool_file, "-r", CASCADE)
+    assert said.code == 0 and "1 problem of recording" in said.err and "with 1 problem it may" in said.out
+    table[table["problem_id"] < "p4"].to_parquet(tmp_path / "three.parquet")
+    few = cli("compare", "three.parquet", "-p", pool_file, "-r", CASCADE)
+    assert few.code == 0 and " 0.0 " in few.out
+    for wrong in ("1 problems", "inf", "+0.0", "-0.0"):
+        assert wrong not in said.out + said.err + few.out + few.err
+
+
 def test_the_page_shows_what_the_command_prints(cli: Cli):
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     command, _, shown = page.partition("```console\n$ escalade ")[2].partition("```")[0].partition("\n")
@@ -158,6 +174,20 @@ def test_the_page_shows_what_the_command_prints(cli: Cli):
 def test_the_page_explains_every_column():
     page = (Path(__file__).parents[2] / "docs" / "compare.md").read_text(encoding="utf-8")
     assert not [name for name in PolicyRow.__annotations__ if f"`{name}`" not in page]
+
+
+def test_priors_are_compared_at_their_strength(cli: Cli, recording: Path, pool_file: Path) -> None:
+    pd.DataFrame({"id": ["p1", "p2", "p3", "p4"], "score_S": [0.9, 0.2, 0.9, 0.9]}).to_csv("s.csv", index=False)
+    asked = ("compare", recording, "-p", pool_file, "-r", CASCADE, "--target", "0.8", "--scores", "s.csv", "--json")
+
+    def spent(*options: object) -> tuple[object, float]:
+        body = json.loads(cli(*asked, *options).out)
+        return body["prior_strength"], next(p for p in body["policies"] if p["kind"] == "route")["samples"]
+
+    assert spent() == (None, spent("--confidence", "prior", "--prior-strength", 0)[1])
+    strength, samples = spent("--confidence", "prior", "--prior-strength", 5)
+    # p1 stops at 4-0 of 5 by share, at 3-0 by prior; of p2, unanimous and wrong, nothing is drawn.
+    assert strength == 5.0 and samples < spent()[1]
 
 
 def test_calibrated_confidence_says_what_it_was_fitted_on(cli: Cli) -> None:

@@ -1,4 +1,4 @@
-from escalade.evaluation.conditions import Conditions, digests, fingerprint
+from escalade.evaluation.conditions import Conditions
 from escalade.pool import load_pool
 
 
@@ -9,9 +9,3 @@ def test_the_conditions_of_a_pool() -> None:
     assert now.models["72B"].weights is None
     assert now.models["7B"].prompt == pool.prompt_of(pool["7B"]).fingerprint
     assert now.differences(Conditions.of(pool, {"math": "1"}), pool.aliases) == []
-
-
-def test_a_fingerprint_does_not_know_the_order() -> None:
-    found = digests(["p2", "p1", "p2"])
-    assert found == digests(["p1", "p2"])
-    assert fingerprint(reversed(found)) == fingerprint(found) != fingerprint(found[:1])

@@ -80,6 +80,17 @@ def test_greedy_samples_are_known_from_others() -> None:
     assert len(set(opened.fingerprints.values())) == 3
 
 
+def test_the_same_problems_have_one_fingerprint_under_any_ids(tmp_path: Path) -> None:
+    def problems_of(**changes: object) -> str:
+        rows = {"problem_id": ["a", "b"], "problem": ["1 + 0?", "1 + 1?"], "gold_answer": ["1", "2"], "model": "S"}
+        table = pd.DataFrame({**rows, "temperature": 0.7, "sample_index": 0, "answer": "1", **changes})
+        table.to_parquet(tmp_path / "made.parquet")
+        pool = Pool(name="mine", models=(PoolModel(alias="S", name="S", engine="replay"),))
+        return open_bank(tmp_path / "made.parquet", pool=pool).fingerprints["problems"]
+
+    assert problems_of() == problems_of(problem_id=["b", "c"]) != problems_of(problem=["1 + 0?", "2 + 0?"])
+
+
 def test_a_column_that_cannot_be_priced_is_refused() -> None:
     with pytest.raises(TableError, match="column 'gold_answer' holds no numbers"):
         open_bank("shipped", cost_column="gold_answer")

@@ -1,4 +1,6 @@
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from escalade import testing
 from escalade.errors import PoolError, ScoreError, SettingError
 from escalade.pool import load_pool
+from escalade.published.answering import answer_table
 from escalade.published.layout import (
     Layout,
     broken_rows,
@@ -15,9 +18,13 @@ from escalade.published.layout import (
     read_scored,
     write_routes,
 )
+from escalade.published.table import routed_job
 from escalade.routing import expand
 from escalade.samples.recorded import write_recording
+from escalade.score_files import write_published
+from escalade.scoring import total
 from escalade.strategies import get_strategy, strategies
+from escalade.testing import ScriptedEngine, answering
 
 POOL = load_pool("qwen2.5-math")
 
@@ -91,3 +98,46 @@ def test_pools_and_strategies(tmp_path: Path) -> None:
         "bayesian_robust",
         "adaptive_k_sampling",
     ]
+
+
+def test_refused_scores_route_every_row_by_a_cascade_and_say_so_to_the_end(layout: Layout) -> None:
+    table = pd.DataFrame({"idx": [5, 6], "problem": ["p", "q"], "score": [0.95, 0.2]})
+    note = {"probe": "a", "sha256": "1" * 64, "refused": "AUROC 0.51"}
+    name = POOL["1.5B"].name
+    write_published(layout.data, "a/b", "c/d", name, maxlen=3000, k=1, temp=0, table=table, note=note, replace=True)
+    read = read_scored(layout, "c/d", POOL, k=1, temp=0.0, maxlen=None, limit=1)
+    assert read.scores.refused == {"1.5B": "AUROC 0.51"} and read.scores.rows == 1
+    path = layout.routing("c/d", "adaptive_k_sampling", 0.9)
+    routed = write_routes(read, get_strategy("adaptive_k_sampling"), path, target=0.9, pool=POOL, seed=0)
+    route = "mv_cascade_1.5B_k4_t0.7_7B_k4_t0.7_72B_k1_t0.0"
+    said = f"scores of 1.5B are refused (AUROC 0.51): {route} instead of the strategy adaptive_k_sampling"
+    assert routed["route"].tolist() == [route] and routed["notes"].tolist() == routed["fallback"].tolist() == [said]
+    assert "score_1.5B" not in routed, "else a single sample would be trusted by it"
+    assert [task.notes for task in routed_job(routed, POOL).job.tasks] == [(said,)]
+    always = write_routes(read, get_strategy("always_7B"), path, target=0.9, pool=POOL, seed=0)
+    assert "fallback" not in always and always["route"].tolist() == [POOL["7B"].name]
+
+
+def test_what_scores_cost_is_of_the_published_input_cost(layout: Layout) -> None:
+    table = pd.DataFrame({"idx": [5, 6], "problem": ["p", "q"], "score": [0.8, 0.2], "prompt_tokens": [100, 3]})
+    for alias in ("1.5B", "7B"):
+        note = {"probe": "a", "sha256": "1" * 64, "scoring_model": POOL[alias].name}
+        settings: dict[str, Any] = {"maxlen": 3000, "k": 1, "temp": 0, "table": table, "note": note, "replace": True}
+        write_published(layout.data, "a/b", "c/d", POOL[alias].name, **settings)
+    read = read_scored(layout, "c/d", POOL, k=1, temp=0.0, maxlen=None, limit=None)
+    path = layout.routing("c/d", "adaptive_k_sampling", 0.9)
+    routed = write_routes(read, get_strategy("adaptive_k_sampling"), path, target=0.9, pool=POOL, seed=0)
+    assert [Decimal(usd) for usd in routed["scoring_cost_usd_1.5B"]] == [Decimal("1e-5"), Decimal("3e-7")]
+    assert routed["strategy_scores"].tolist() == ["1.5B", "1.5B"]
+    tasks = routed_job(routed, POOL).job.tasks
+    # The first goes through single samples of both, whose confidence is their score; the second asks 1.5B only.
+    assert [[each.alias for each in task.scoring] for task in tasks] == [["1.5B", "7B"], ["1.5B"]]
+    assert str(total(tasks[0].scoring)) == "0.00003 USD"
+    engine = ScriptedEngine(answering({"1.5B": ["1"] * 8, "7B": ["1"] * 8, "72B": ["1"]}))
+    out = answer_table(routed, engine=engine)
+    assert out["scoring_cost_usd"].tolist() == [0.00003, 0.0000003]
+    for row in out.to_dict("records"):
+        assert row["input_cost_usd"] + row["output_cost_usd"] == row["total_cost_usd"]
+        assert row["total_cost_usd"] == pytest.approx(sum(row["cost_per_tier"]) + row["scoring_cost_usd"])
+    always = write_routes(read, get_strategy("always_7B"), path, target=0.9, pool=POOL, seed=0)
+    assert [task.scoring for task in routed_job(always, POOL).job.tasks] == [(), ()]

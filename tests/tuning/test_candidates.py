@@ -1,6 +1,7 @@
 """Candidates: each rule of decision once, of what was recorded, at what it comes to."""
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -75,6 +76,32 @@ def test_single_samples_have_thresholds_of_scores_and_of_logprobs() -> None:
     assert len({tier.threshold for tier in firsts}) > 3
     bare = try_all(pools.bank(random.Random(2), {"S": 2, "L": 2}, problems=8), [Policy()])
     assert not [c for c in bare.candidates if c.sort is Sort.PAIR and c.route.tiers[0].k == 1]
+
+
+def test_priors_are_tried_where_scores_are_known() -> None:
+    of = pools.bank(random.Random(7), {"S": 4, "M": 3, "L": 2}, problems=10, scores=True)
+    policy = Policy(confidence="prior", prior_strength=2.0)
+    trials = try_all(of, [Policy(), policy])
+    places = [n for n, c in enumerate(trials.candidates) if c.policy == policy]
+    assert len({c.route.tiers[0].threshold for n in places if (c := trials.candidates[n]).route.tiers[0].k == 3}) > 3
+    for place in random.Random(1).sample(places, 30):
+        found = evaluate(of, trials.candidates[place].route, policy)
+        np.testing.assert_allclose(trials.correct[place], found.correct, atol=1e-12)
+        np.testing.assert_array_equal(trials.cost[place], found.cost)
+    # Thresholds tell ballots apart that a share cannot: the same votes, another score.
+    shares = {tuple(trials.correct[n]) for n, c in enumerate(trials.candidates) if c.policy != policy}
+    assert any(tuple(trials.correct[n]) not in shares for n in places)
+
+
+def test_a_prior_without_scores_is_refused_by_name() -> None:
+    of = pools.bank(random.Random(7), {"S": 4, "L": 2}, problems=4, scores=True)
+    problems = list(of.problems)
+    problems[2] = replace(problems[2], scores={"L": 0.5})
+    with pytest.raises(SettingError, match=r"'prior' needs a score of S for every problem, and 'p2' has none"):
+        try_all(replace(of, problems=tuple(problems), _worked_out={}), [Policy(confidence="prior")])
+    # The dearest model never hands on: nothing rests on its score.
+    without = tuple(replace(p, scores={"S": 0.5}) for p in of.problems)
+    assert try_all(replace(of, problems=without, _worked_out={}), [Policy(confidence="prior")]).candidates
 
 
 def test_without_a_price_or_a_gold_answer_nothing_is_tried() -> None:

@@ -1,48 +1,56 @@
-"""Making policies: what is written is what was found, and a certificate follows from the data or does not."""
+"""Making policies: what is written is what was found."""
 
 import random
-from datetime import date
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from escalade.cascade.policy import Policy
 from escalade.errors import ProblemError, SettingError
+from escalade.evaluation.groups import groups_in
+from escalade.evaluation.identity import digests, fingerprint
 from escalade.evaluation.sources import Opened, open_bank
-from escalade.policies import PolicyFile, read_policy
+from escalade.policies import read_policy
+from escalade.routes import parse_route
+from escalade.tuning.candidates import Candidate
 from escalade.tuning.certificate import certify
+from escalade.tuning.goals import Goal
 from escalade.tuning.making import (
     Ground,
     certified_policy,
-    groups_in,
+    label,
     prepare_ground,
-    recertify,
     reference_route,
     tuned_policy,
 )
-from escalade.tuning.tuning import Goal, tune
+from escalade.tuning.recertification import recertify
+from escalade.tuning.tuning import tune
 from tests.evaluation import pools
-
-DAY = date(2026, 1, 31)
-
-
-@pytest.fixture(scope="module")
-def opened() -> Opened:
-    bank = pools.bank(random.Random(2), {"S": 4, "L": 3}, problems=60, silence=0.0, answers=("1", "2"))
-    return Opened(bank, "made", "tokens", (), {"samples": "1" * 64, "problems": "2" * 64, "pool": "3" * 64})
+from tests.tuning.conftest import DAY
 
 
-@pytest.fixture(scope="module")
-def ground(opened: Opened) -> Ground:
-    return prepare_ground(opened, confidences=["margin"])
-
-
-@pytest.fixture(scope="module")
-def certified(ground: Ground, opened: Opened) -> PolicyFile:
+def test_a_certificate_of_priors_follows_from_the_data_again() -> None:
+    bank = pools.bank(random.Random(2), {"S": 3, "L": 2}, problems=60, silence=0.0, answers=("1", "2"), scores=True)
+    marks = {"samples": "1" * 64, "problems": fingerprint(digests(bank.problems)), "pool": "3" * 64}
+    opened = Opened(bank, "made", "tokens", (), marks)
+    ground = prepare_ground(opened, confidences=["share", "prior"], prior_strength=2.5)
     top = reference_route("L", opened)
     assert top is not None
     found = certify(opened.bank, ground.trials, top, 0.4, groups=ground.groups)
-    return certified_policy(ground, found, name="mine", day=DAY)
+    file = certified_policy(ground, found, name="mine", day=DAY)
+    # All candidates were tried at one strength, so that the file tells it whichever of them was chosen.
+    assert file.settings.prior_strength == 2.5
+    assert recertify(file, opened, groups=ground.groups).holds
+    weaker = file.model_copy(update={"settings": file.settings.model_copy(update={"prior_strength": 1.0})})
+    assert not recertify(weaker, opened, groups=ground.groups).holds
+
+
+def test_a_label_tells_the_strength_of_priors_alone() -> None:
+    route = parse_route("mv_7B_k3_t0.7")
+    strong = Candidate(route, Policy(confidence="prior", prior_strength=9.0))
+    assert label(strong) == "mv_7B_k3_t0.7 (confidence prior, prior_strength 9.0)"
+    assert label(Candidate(route, Policy(prior_strength=9.0))) == "mv_7B_k3_t0.7"
 
 
 def test_a_tuned_policy_is_written_with_its_numbers(ground: Ground, tmp_path: Path) -> None:
@@ -56,57 +64,6 @@ def test_a_tuned_policy_is_written_with_its_numbers(ground: Ground, tmp_path: Pa
     assert again.made_from is not None
     assert again.made_from.prices["S"]["output"] == "0.7"
     assert again.made_from.problems == 60
-
-
-def test_a_certificate_follows_from_its_data(certified: PolicyFile, opened: Opened, tmp_path: Path) -> None:
-    certified.write(tmp_path / "p.toml")
-    found = recertify(read_policy(tmp_path / "p.toml").file, opened)
-    assert (found.same_data, found.holds, found.differences) == (True, True, ())
-
-
-@pytest.mark.parametrize("key", ["bound", "labels", "seed", "max_loss"])
-def test_a_certificate_that_was_touched_up_differs(certified: PolicyFile, opened: Opened, key: str) -> None:
-    assert certified.certificate is not None
-    touched = {"bound": 0.001, "labels": 4000, "seed": 7, "max_loss": 0.39}[key]
-    forged = certified.certificate.model_copy(update={key: touched})
-    found = recertify(certified.model_copy(update={"certificate": forged}), opened)
-    assert found.same_data
-    assert not found.holds
-    assert found.differences
-
-
-def test_another_route_under_the_same_certificate_differs(certified: PolicyFile, opened: Opened) -> None:
-    found = recertify(certified.model_copy(update={"route": "mv_S_k1_t0.7"}), opened)
-    assert not found.holds
-    assert any(line.startswith("route: ") for line in found.differences)
-
-
-def test_the_same_problems_at_other_prices_confirm_nothing(certified: PolicyFile, opened: Opened) -> None:
-    dearer = Opened(opened.bank, opened.source, opened.unit, opened.notes, {**opened.fingerprints, "pool": "0" * 64})
-    found = recertify(certified, dearer)
-    assert not found.holds and found.verdict is None
-    assert [text.partition(":")[0] for text in found.differences] == ["pool_sha256"]
-
-
-def test_other_data_give_a_verdict_of_their_own(certified: PolicyFile, opened: Opened) -> None:
-    fewer = Opened(
-        opened.bank.subset(range(40)),
-        opened.source,
-        opened.unit,
-        opened.notes,
-        {**opened.fingerprints, "problems": "0" * 64},
-    )
-    found = recertify(certified, fewer)
-    assert not found.same_data
-    assert found.verdict is not None
-    assert found.verdict.labels == 40
-    assert found.holds == found.verdict.holds
-    assert found.differences[0].startswith("problems_sha256")
-
-
-def test_a_policy_without_a_certificate_has_none_to_verify(opened: Opened) -> None:
-    with pytest.raises(SettingError, match="has no certificate"):
-        recertify(PolicyFile(name="mine", route="mv_S_k1_t0.7"), opened)
 
 
 def test_nothing_certified_is_nothing_to_write(ground: Ground, opened: Opened) -> None:
@@ -128,9 +85,9 @@ def test_groups_may_be_a_column_of_the_problems_file(opened: Opened, tmp_path: P
     path = tmp_path / "problems.csv"
     ids = [problem.id for problem in opened.bank.problems]
     pd.DataFrame({"id": ids, "problem": ids, "family": [ident[0] for ident in ids]}).to_csv(path, index=False)
-    assert groups_in(path, "family", opened) == [ident[0] for ident in ids]
+    assert groups_in(path, "family", opened.bank.problems) == [ident[0] for ident in ids]
     with pytest.raises(ProblemError, match=r"no column 'famly'.*did you mean 'family'"):
-        groups_in(path, "famly", opened)
+        groups_in(path, "famly", opened.bank.problems)
     pd.DataFrame({"id": ids[1:], "family": ids[1:]}).to_csv(path, index=False)
     with pytest.raises(ProblemError, match=f"no row for problem {ids[0]!r}"):
-        groups_in(path, "family", opened)
+        groups_in(path, "family", opened.bank.problems)

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -25,7 +25,11 @@ from escalade.cascade.ballot import Ballot, Counted
 from escalade.cascade.confidence import Bounds, Estimator
 from escalade.complaints import complaints
 from escalade.errors import SettingError
-from escalade.evaluation.conditions import Conditions, Strict, digests, fingerprint
+from escalade.evaluation.conditions import Conditions, Strict
+from escalade.evaluation.identity import among, fingerprint
+
+if TYPE_CHECKING:  # problems are read with pandas
+    from escalade.problems import Problem
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -79,8 +83,9 @@ class Calibration(Strict):
         >>> tier = TierCalibration(
         ...     alias="7B", temperature=0.7, least_k=2, most_k=8, labels=60, curve=curve, quality=quality
         ... )
+        >>> known = ("c97c3a9c",)
         >>> calibration = Calibration(
-        ...     date=date(2026, 1, 31), problems=digests(["p1"]), data=fingerprint(digests(["p1"])),
+        ...     date=date(2026, 1, 31), problems=known, data=fingerprint(known),
         ...     conditions=Conditions(models={}, grader={}), tiers=(tier,),
         ... )
         >>> round(calibration.probability("7B", 0.7, Shape((4, 1), 5)), 3)
@@ -90,7 +95,8 @@ class Calibration(Strict):
         [0.459, 0.87]
     """
 
-    format: Literal["escalade calibration 1"] = "escalade calibration 1"
+    format: Literal["escalade calibration 1", "escalade calibration 2"] = "escalade calibration 2"
+    """The first has digests of ids in the place of those of texts."""
     date: date
     data: str
     """sha256 over the digests of the labelled problems"""
@@ -182,10 +188,18 @@ class Calibration(Strict):
                 out.append(f"{tier.name}: calibrated on ballots of {fitted} samples, now they have {k}")
         return out
 
-    def fitted_on(self, problems: Iterable[str]) -> list[str]:
-        """Return those of the problem ids that this was fitted on: thresholds chosen on them are in-sample."""
-        known = set(self.problems)
-        return [problem for problem in problems if digests([problem])[0] in known]
+    def fitted_on(self, problems: Sequence[Problem]) -> list[bool]:
+        """[N] Whether this was fitted on each problem: thresholds chosen on those are in-sample.
+
+        Raises:
+            SettingError: that cannot be told: a problem has no text, or the file is of the first format.
+        """
+        if self.format == "escalade calibration 1":
+            raise SettingError(
+                f"the calibration of {self.date} knows the problems it was fitted on by their ids ({self.format}), "
+                "which others may have: fit it anew (escalade calibrate)"
+            )
+        return among(problems, self.problems, "the calibration")
 
     def write(self, path: Path) -> None:
         """Write the file: JSON, one key a line.

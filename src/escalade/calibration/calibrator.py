@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import datetime
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Literal, NamedTuple
@@ -21,7 +21,10 @@ from escalade.calibration.calibration import Calibration, Quality, TierCalibrati
 from escalade.calibration.curves import Curve, Logistic, Platt, Table
 from escalade.calibration.shapes import Features, Shape, features
 from escalade.errors import SettingError
-from escalade.evaluation.conditions import Conditions, digests, fingerprint
+from escalade.evaluation.conditions import Conditions
+from escalade.evaluation.identity import digests, fingerprint
+from escalade.problems import Problem
+from escalade.wording import counted
 
 LOGISTIC_FROM = 150
 """Labelled problems from which the logistic is fitted."""
@@ -82,6 +85,7 @@ def fit(
     conditions: Conditions,
     day: datetime.date,
     *,
+    problems: Iterable[Problem] = (),
     groups: Mapping[str, str] | None = None,
     folds: int = 5,
     seed: int = 0,
@@ -96,7 +100,8 @@ def fit(
 
     Ballots without a vote have no leader and confidence 0; they are left out. `groups` names the group of problems
     that belong together (near-duplicates, one source): a group is in one fold of the cross-validation, which
-    shuffles by `seed`.
+    shuffles by `seed`. `problems` have the texts that the file knows the labelled ones by, again; those that are not
+    there are known by their ids.
 
     Raises:
         SettingError: columns of unequal lengths, a label or weight out of range, a problem whose weights are all 0,
@@ -135,7 +140,8 @@ def fit(
             )
         )
         seen.update(ballots.problems)
-    digested = digests(seen)
+    texts = {problem.id: problem for problem in problems}
+    digested = digests(texts.get(ident, Problem(ident, "")) for ident in seen)
     return Calibration(
         date=day, data=fingerprint(digested), conditions=conditions, tiers=tuple(fitted), problems=digested
     )
@@ -237,7 +243,8 @@ def _folds(names: list[str], groups: Mapping[str, str], folds: int, seed: int, p
     group, number = np.unique(np.array([groups.get(name, name) for name in names]), return_inverse=True)
     if len(group) < folds:
         raise SettingError(
-            f"{place}: {len(names)} labelled problems in {len(group)} groups: give at least {folds}, one a fold"
+            f"{place}: {counted(len(names), 'labelled problem')} in {counted(len(group), 'group')}: give at least "
+            f"{folds}, one a fold"
         )
     fold = np.random.default_rng(seed).permutation(len(group)) % folds
     return fold[number].astype(np.int64)

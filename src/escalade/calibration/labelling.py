@@ -108,4 +108,4 @@ def fit_bank(
         tiers[TierKey(shelf.alias, shelf.temperature)] = ballots
     if not tiers:
         raise SettingError(f"no tier of {bank.place} can be calibrated: {'; '.join(left_out)}")
-    return Fitted(fit(tiers, conditions, day, groups=groups, seed=seed), tuple(left_out))
+    return Fitted(fit(tiers, conditions, day, problems=bank.problems, groups=groups, seed=seed), tuple(left_out))

@@ -127,6 +127,44 @@ def _no_value(ballot: Ballot) -> float | None:
     return None
 
 
+def _never(ballot: Counted, r: float) -> Bounds:
+    return Bounds(-math.inf, -math.inf)
+
+
+PRIOR = "prior"
+"""The confidence that shrinks a share to the model's score."""
+
+
+def prior(strength: float, score: float | None) -> Estimator:
+    """Return the estimator of confidence that takes a model's score as the prior of its ballots.
+
+    With theta ~ Beta(s p, s (1 - p)) for the model's chance on this problem, p its score and s the prior's strength
+    in votes, and the leader's a of k votes counted as successes, the confidence is the posterior mean
+
+        E[theta | a of k] = (s p + a) / (s + k)
+
+    a share shrunk to the score: s = 0 is the share. Unknown, and unknown for good, where the score is.
+
+    Example:
+        >>> from escalade.cascade.ballot import Standing
+        >>> ballot = Standing(k=5, first=2, second=0, counts=[2])
+        >>> [round(bound, 3) for bound in prior(10.0, 0.95).bounds(ballot, 3)]  # 2-0, three seats open
+        [0.767, 0.967]
+    """
+    if score is None:
+        return Estimator(PRIOR, _no_value, _never, from_votes=False)
+    votes = strength * score
+
+    def value(ballot: Ballot) -> float:
+        return (votes + ballot.first) / (strength + ballot.k)
+
+    def bounds(ballot: Counted, r: float) -> Bounds:
+        seats = strength + ballot.k
+        return Bounds((votes + ballot.first) / seats, (votes + (ballot.first + r)) / seats)
+
+    return Estimator(PRIOR, value, bounds)
+
+
 ESTIMATORS: Mapping[str, Estimator] = {
     estimator.name: estimator
     for estimator in (
@@ -137,9 +175,12 @@ ESTIMATORS: Mapping[str, Estimator] = {
         Estimator("logprob", _logprob, _anything, from_votes=False),
         # The score is no matter of votes: `decide.confidence` puts it in the place of this value.
         Estimator("score", _no_value, _anything, from_votes=False),
+        # So it does with `prior`, which needs a score and a strength.
+        Estimator(PRIOR, _no_value, _never),
     )
 }
-"""Estimators by name: share (votes/k), margin ((first-second)/k), posterior, entropy (max(0, 1-H)), logprob, score."""
+"""Estimators by name: share (votes/k), margin ((first-second)/k), posterior, entropy (max(0, 1-H)), logprob, score,
+prior (share and score)."""
 
 CALIBRATED = "calibrated"
 """The confidence that is not one estimator, but one for each tier, fitted on labelled samples."""

@@ -13,11 +13,13 @@ from typing import NamedTuple
 from escalade.cascade.ballot import Ballot, Counted, standing
 from escalade.cascade.confidence import (
     ESTIMATORS,
+    PRIOR,
     Bounds,
     Estimator,
     beats_runner_up,
     entropy_bits,
     entropy_bounds,
+    prior,
 )
 from escalade.cascade.outcome import Decision, Look
 from escalade.cascade.policy import Policy, Stop
@@ -73,6 +75,8 @@ def _estimator(policy: Policy, *, single: bool, score: float | None) -> Estimato
     chosen = policy.estimator
     if single and chosen.from_votes:
         return ESTIMATORS["logprob" if score is None else "score"]
+    if chosen.name == PRIOR:
+        return prior(policy.prior_strength, score)
     return chosen
 
 
@@ -139,7 +143,8 @@ def look(terms: Terms, ballot: Ballot, open_seats: int, policy: Policy) -> Look:
     elif value is None and terms.single:
         reason = "a single sample is no vote evidence, and there is no score and no logprob: unknown"
     elif value is None:
-        reason = f"no {policy.confidence} known for {terms.model}"
+        lacking = "score" if policy.confidence == PRIOR else policy.confidence
+        reason = f"no {lacking} known for {terms.model}"
     elif ballot.leader is not None and _reaches(value, ballot.k, terms):
         decision, reason = Decision.ACCEPT, f"{_said(terms, ballot, open_seats, value, source)} reaches {threshold:g}"
     else:
@@ -261,6 +266,7 @@ def _votes(ballot: Ballot) -> str:
 def _said(terms: Terms, ballot: Ballot, open_seats: int, value: float, source: str) -> str:
     if terms.single or source == "score":
         return f"{source} {value:.3g}" + (", before drawing," if ballot.drawn == 0 else "")
+    cast = _votes(ballot) if source != PRIOR else f"{_votes(ballot)} and score {terms.score:.3g}"
     if open_seats:
-        return f"{_votes(ballot)} with {open_seats} undrawn, {source}"
-    return f"{_votes(ballot)}, {source} {value:.3g}"
+        return f"{cast} with {open_seats} undrawn, {source}"
+    return f"{cast}, {source} {value:.3g}"

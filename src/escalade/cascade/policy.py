@@ -1,4 +1,4 @@
-"""The settings of decisions: thresholds, confidence, stop rule, aggregation, the entropy rule's two numbers."""
+"""The settings of decisions: thresholds, confidence, stop rule, aggregation, the entropy rule's numbers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, NamedTuple
 
-from escalade.cascade.confidence import CALIBRATED, ESTIMATORS, Calibrated, Estimator
+from escalade.cascade.confidence import CALIBRATED, ESTIMATORS, PRIOR, Calibrated, Estimator
 from escalade.errors import SettingError, nearest
 
 AGGREGATES = ("last", "pooled", "weighted")
@@ -48,6 +48,8 @@ class Policy:
     """Belief, max(share, score), from which the entropy rule draws more at the same tier."""
     max_k: int = 8
     """Up to how many samples of one tier exploring goes."""
+    prior_strength: float = 4.0
+    """Votes that a model's score counts as, where confidence = "prior"; 0 makes it the share."""
     calibration: Calibrated | None = None
     """What confidence = "calibrated" is read from."""
 
@@ -60,6 +62,8 @@ class Policy:
         ):
             if not 0 <= value <= top:
                 raise SettingError(f"{name} is {value!r}: give a number in [0, {top:g}]")
+        if not 0 <= self.prior_strength < math.inf:
+            raise SettingError(f"prior_strength is {self.prior_strength!r}: give a number of votes, 0 or more")
         if self.max_k < 1:
             raise SettingError(f"max_k is {self.max_k!r}: give an integer >= 1")
         for name, chosen, known in (
@@ -78,6 +82,11 @@ class Policy:
         if self.calibration is not None and self.aggregate != "last":
             raise SettingError(
                 f"aggregate is {self.aggregate!r}: a calibration is of one tier's own ballots; use aggregate 'last'"
+            )
+        if self.confidence == PRIOR and self.aggregate != "last":
+            raise SettingError(
+                f"aggregate is {self.aggregate!r}: a score is the prior of its own model's votes, and these ballots "
+                "mix models; use aggregate 'last'"
             )
         _ = self.stop_rule
 

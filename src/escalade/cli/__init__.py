@@ -1,4 +1,4 @@
-"""The command line: `escalade run`, `route`, `explain`, `check`, `strategies`, `models`, `record`."""
+"""The command line `escalade`, whose commands are in `cli.app`; what each of them shows is in a module beside it."""
 
 from __future__ import annotations
 

@@ -11,6 +11,7 @@ import typer
 from escalade.cli import options as opt
 from escalade.cli.calibrating import calibrate
 from escalade.cli.compare import compare
+from escalade.cli.probe import probe_app
 from escalade.cli.report import report
 from escalade.cli.storing import store_app
 from escalade.cli.tune import certify, tune
@@ -25,6 +26,7 @@ app = typer.Typer(
 models_app = typer.Typer(help="List a pool's models and what is on disk; fetch their weights.")
 app.add_typer(models_app, name="models")
 app.add_typer(store_app, name="store")
+app.add_typer(probe_app, name="probe")
 app.command()(compare)
 app.command()(report)
 app.command()(tune)
@@ -66,6 +68,7 @@ def run(
     entropy_bits: opt.EntropyBits = 0.6,
     explore_floor: opt.ExploreFloor = 0.5,
     max_k: opt.MaxK = 8,
+    prior_strength: opt.PriorStrength = 4.0,
     max_cost: opt.MaxCost = None,
     max_cost_per_problem: opt.MaxCostProblem = None,
     max_cost_per_tier: opt.MaxCostTier = None,
@@ -97,10 +100,12 @@ def run(
         entropy_bits=entropy_bits,
         explore_floor=explore_floor,
         max_k=max_k,
+        prior_strength=prior_strength,
     )
     job = prepare(
         problems,
         route=route if kept is None else kept.file.route,
+        gate=None if kept is None else kept.file.gate,
         strategy=strategy,
         pool=pool,
         engine=engine,
@@ -162,6 +167,7 @@ def route(
     job = prepare(
         problems,
         route=route if kept is None else kept.file.route,
+        gate=None if kept is None else kept.file.gate,
         strategy=strategy,
         pool=pool,
         engine=engine,
@@ -309,11 +315,13 @@ def _hint_other_pools(text: str) -> None:
 @app.command()
 def strategies(
     name: Annotated[str | None, typer.Argument(help="Tell all about this one.")] = None,
+    pool: Annotated[str, typer.Option("--pool", "-p", help="The pool they are to choose from.")] = "qwen2.5-math",
 ) -> None:
     """List the strategies, or tell what one does and what it is good for."""
     from escalade.cli import display
+    from escalade.pool import load_pool
 
-    display.strategies(name)
+    display.strategies(name, load_pool(pool))
 
 
 @models_app.callback(invoke_without_command=True)
@@ -361,6 +369,6 @@ def record(
         limit=limit,
         seed=seed,
     )
-    opt.folder("--out", out.parent)
+    opt.file("--out", out)
     if not recording.show(job, out, store or Path("escalade.sqlite")):
         raise typer.Exit(130)

@@ -34,13 +34,14 @@ def calibrate(
     from escalade.calibration.labelling import fit_bank
     from escalade.cli.display import as_json as print_json
     from escalade.cli.display import aside, console
+    from escalade.evaluation.groups import groups_of
     from escalade.evaluation.sources import open_bank
     from escalade.policies import conditions_of
-    from escalade.tuning.splits import groups_of
 
+    opt.file("--out", out)
     opened = open_bank(source, problems, pool=pool, dataset=dataset, complete=complete)
     bank = opened.bank
-    groups, note = groups_of(bank)
+    groups, note = groups_of(bank.problems)
     by_id = {problem.id: str(group) for problem, group in zip(bank.problems, groups, strict=True)}
     found = fit_bank(
         bank,

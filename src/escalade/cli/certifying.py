@@ -14,12 +14,15 @@ from rich.table import Table
 from escalade.cli.display import as_json as print_json
 from escalade.cli.display import console
 from escalade.errors import SettingError
+from escalade.evaluation.groups import groups_in
 from escalade.evaluation.sources import Opened, open_bank
 from escalade.policies import PolicyFile, read_policy
 from escalade.routes import Route
-from escalade.tuning.candidates import Sort
 from escalade.tuning.certificate import Certification, certify
-from escalade.tuning.making import Ground, Recertified, certified_policy, groups_in, label, recertify
+from escalade.tuning.goals import dearest_single
+from escalade.tuning.making import Ground, certified_policy, label
+from escalade.tuning.recertification import Recertified, recertify
+from escalade.wording import counted, signed
 
 
 def show_certified(
@@ -72,8 +75,7 @@ def show_certification(
     """Certify; print the path and what was shown, and write the policy's file. Return whether there is a policy."""
     trials = ground.trials
     if reference is None:
-        direct = [i for i, each in enumerate(trials.candidates) if each.sort is Sort.DIRECT]
-        reference = trials.candidates[max(direct, key=lambda i: float(trials.cost[i].mean()))].route
+        reference = trials.candidates[dearest_single(trials)].route
     found = certify(
         ground.opened.bank,
         trials,
@@ -108,18 +110,18 @@ def _show_path(found: Certification) -> None:
     for number, (each, loss, p) in enumerate(zip(found.path, found.losses, found.p_values, strict=True)):
         if number > place + 1:
             break  # a fixed sequence ends at the first failure: what lies behind was not tested
-        table.add_row(escape(label(each)), f"{loss:+.4f}", f"{p:.3f}", "passed" if number <= place else "failed")
+        table.add_row(escape(label(each)), signed(loss, 4), f"{p:.3f}", "passed" if number <= place else "failed")
     console.print(table)
 
 
 def _show_certification(found: Certification) -> None:
     promise = f"at most {found.max_loss:g} lost to {found.reference.route}, {found.level:.0%} confidence"
-    test = f"{found.kind}, {found.labels} labels; path laid on {found.planning} others, seed {found.seed}"
+    test = f"{found.kind}, {counted(found.labels, 'label')}; path laid on {found.planning} others, seed {found.seed}"
     if found.chosen is None or found.numbers is None:
         needed = (
             "no number of labels would do, as it lost that much in planning"
             if found.needed is None
-            else f"it would take about {found.needed:,} labelled problems if it goes on to lose as in planning"
+            else f"it would take about {counted(found.needed, 'labelled problem')} if it goes on to lose as in planning"
         )
         console.print(f"Nothing cheaper is certified ({promise}; {test}): {needed}.".replace("%", " %"), soft_wrap=True)
         return
@@ -136,7 +138,7 @@ def _show_certification(found: Certification) -> None:
             f"A problem costs more than {found.cost.budget:.4g} USD with a chance of at most {found.cost.alpha:g}."
         )
     else:
-        console.print(f"No budget can be promised at {found.cost.alpha:g} with {found.labels} labels.")
+        console.print(f"No budget can be promised at {found.cost.alpha:g} with {counted(found.labels, 'label')}.")
 
 
 def _show_recertified(file: PolicyFile, found: Recertified) -> None:
@@ -147,11 +149,17 @@ def _show_recertified(file: PolicyFile, found: Recertified) -> None:
         console.print("The certificate holds." if found.holds else "The certificate does not follow from these data.")
         return
     new = found.verdict
+    if found.shared:
+        alike = f", and {counted(found.alike, 'near-duplicate')} of them" if found.alike else ""
+        console.print(
+            f"Left out, as they had a part in making the policy: {found.shared} of these problems{alike}.",
+            soft_wrap=True,
+        )
     held = "holds on them too" if found.holds else "does not hold on them"
     bound = "" if math.isnan(new.bound) else f", bound {new.bound:.4f}"
     console.print(
         f"These are other data than the certificate's. A loss of at most {file.certificate.max_loss:g} {held}: mean "
-        f"{new.loss:+.4f}, p {new.p_value:.3f}{bound} ({new.kind}, {new.labels} labels).",
+        f"{signed(new.loss, 4)}, p {new.p_value:.3f}{bound} ({new.kind}, {counted(new.labels, 'label')}).",
         soft_wrap=True,
     )
     if file.cost_certificate is not None:
@@ -193,7 +201,7 @@ def own_groups(column: str | None, problems: str | None, opened: Opened) -> list
         return None
     if problems is None:
         raise SettingError(f"--group {column}: it is a column of the problems' file; give --problems FILE")
-    return groups_in(problems, column, opened)
+    return groups_in(problems, column, opened.bank.problems)
 
 
 def name_of(out: Path | None) -> str:

@@ -136,6 +136,7 @@ def compare(
     entropy_bits: opt.EntropyBits = 0.6,
     explore_floor: opt.ExploreFloor = 0.5,
     max_k: opt.MaxK = 8,
+    prior_strength: opt.PriorStrength = 4.0,
 ) -> None:
     """Compare routes and strategies on recorded samples, with the references they must beat; nothing is drawn."""
     from escalade.cli import comparing
@@ -150,6 +151,7 @@ def compare(
         entropy_bits=entropy_bits,
         explore_floor=explore_floor,
         max_k=max_k,
+        prior_strength=prior_strength,
     )
     if out is not None:
         opt.folder("--out", out)

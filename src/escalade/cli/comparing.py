@@ -24,6 +24,7 @@ from escalade.comparison.verdicts import points
 from escalade.errors import SettingError
 from escalade.evaluation.groups import near_duplicates
 from escalade.evaluation.sources import SAMPLES, Opened, facts, open_bank
+from escalade.wording import counted, signed
 
 WIDTH = 100
 """Columns that tables are fitted into."""
@@ -67,12 +68,12 @@ def show_comparison(
         complete=request.complete,
         cost_column=request.cost_column,
     )
-    if fitted is not None and (seen := fitted.fitted_on(problem.id for problem in opened.bank.problems)):
-        note = f"the calibration was fitted on {len(seen)} of these problems: what is decided by it is in-sample there"
+    if fitted is not None and (seen := sum(fitted.fitted_on(opened.bank.problems))):
+        note = f"the calibration was fitted on {seen} of these problems: what is decided by it is in-sample there"
         opened = replace(opened, notes=(*opened.notes, note))
     if not as_json:
         aside.print(
-            f"{len(opened.bank)} problems of {escape(opened.source)}, pool {escape(opened.bank.pool.name)}",
+            f"{counted(len(opened.bank), 'problem')} of {escape(opened.source)}, pool {escape(opened.bank.pool.name)}",
             soft_wrap=True,
         )
     found = compare(
@@ -201,7 +202,7 @@ def _show(found: Comparison, opened: Opened) -> None:
         _print(_rivals_table(found, rows))
     if found.frontier["aiq"] is not None:
         areas = found.frontier
-        gain = "unknown" if areas["gain"] is None else f"{areas['gain']:+.2f}"
+        gain = "unknown" if areas["gain"] is None else signed(areas["gain"], 2)
         console.print(
             f"AIQ {areas['aiq']:.3f}, of single models mixed blindly (zero router) {areas['aiq_zero']:.3f}; "
             f"frontier gain {gain} [dim](0: the zero router, 1: the oracle; in-sample)[/]",
@@ -354,15 +355,16 @@ def _accuracy(row: PolicyRow) -> str:
 
 def _difference(value: float, low: float, high: float) -> str:
     if math.isnan(low):
-        return f"{value * 100:+.1f}"
-    return f"{value * 100:+.1f} ({low * 100:+.1f} {high * 100:+.1f})"
+        return signed(value * 100)
+    return f"{signed(value * 100)} ({signed(low * 100)} {signed(high * 100)})"
 
 
 def _thousand(row: PolicyRow) -> str:
     if math.isnan(row.cost_usd):
         return "unknown"
     said = f"{Decimal(f'{row.cost_usd * 1000:.3g}'):f}"
-    if math.isnan(row.cost_low) or not row.cost_usd:
+    # Of few problems the interval has no upper end.
+    if not math.isfinite(row.cost_high) or not row.cost_usd:
         return said
     half = max(row.cost_high - row.cost_usd, row.cost_usd - row.cost_low) / row.cost_usd
     return f"{said} \u00b1{half * 100:.0f} %"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -38,6 +39,15 @@ aside = Console(stderr=True, highlight=False, width=None if sys.stderr.isatty() 
 def as_json(body: Mapping[str, Any]) -> None:
     """Print one machine-readable object."""
     print(json.dumps(body, ensure_ascii=False, allow_nan=False))
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Callable[[int, int], None]]:
+    """Show how many are done while something is read; give what is to be told how many are, and of how many."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=aside, transient=True, disable=not aside.is_terminal) as shown:
+        bar = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(bar, completed=done, total=total)
 
 
 class Watch:
@@ -102,7 +112,7 @@ class Watch:
 
     def _notes(self) -> list[str]:
         notes = [note for route in self._job.routes for note in executed(route, self._job.pool).notes]
-        return list(dict.fromkeys(notes))
+        return list(dict.fromkeys([*self._job.notes, *notes]))
 
     def _now(self) -> Any:
         if self._executor is None:
@@ -164,6 +174,9 @@ def summary(s: Summary, out: Path, store: Path | None) -> None:
     each = f", {rounded(s.cost.usd / s.problems)} a problem" if s.cost.usd is not None and s.problems else ""
     spent = "" if s.spent == s.cost else f"; spent by this run {_money(s.spent)}"
     facts.add_row("cost", f"{_money(s.cost)}{each}{spent}")
+    if s.scoring is not None:
+        read = "tokens unknown" if s.scoring.tokens is None else f"{s.scoring.tokens} tokens read"
+        facts.add_row("scoring", f"{s.scoring.scores} prompts, {read}, {_money(s.scoring.cost)} of the cost")
     tokens = "unknown" if s.completion_tokens is None else f"{s.completion_tokens} written"
     prompt = "" if s.prompt_tokens is None else f", {s.prompt_tokens} read"
     facts.add_row("tokens", tokens + prompt)
@@ -177,6 +190,8 @@ def summary(s: Summary, out: Path, store: Path | None) -> None:
     facts.add_row("time", f"{s.seconds:.1f} s")
     if s.ended_by is not None:
         facts.add_row("ended by", f"[magenta]{escape(s.ended_by)}[/]")
+    for note in s.settings["notes"]:
+        facts.add_row("note", escape(note))
     if pairs := s.settings.get("undecided_pairs"):
         facts.add_row("undecided", undecided(pairs))
     console.print(facts)
@@ -217,6 +232,13 @@ def plan(job: Job, planned: Plan, path: Path) -> None:
         f"{len(job.tasks)} problems by [bold]{escape(job.chosen)}[/], target {job.policy.target:g}, "
         f"pool {escape(job.pool.name)}"
     )
+    if planned.gate is not None:
+        score, least = planned.gate["score"], planned.gate["at_least"]
+        console.print(
+            f"gate: {planned.gate['problems']} of {len(job.tasks)} problems have a score of {escape(score)} >= {least}"
+        )
+    for note in job.notes:
+        console.print(f"note: {escape(note)}", soft_wrap=True)
     table = Table(
         "first model", "kind", "rows", "share", "k", "overrides", box=None, header_style="bold", pad_edge=False
     )
@@ -262,20 +284,24 @@ def tiers(route: Route, pool: Pool) -> None:
         console.print(f"  note: {escape(note)}")
 
 
-def strategies(name: str | None) -> None:
-    """Print the catalogue, or one strategy's whole text."""
+def strategies(name: str | None, pool: Pool) -> None:
+    """Print the catalogue, or one strategy's whole text, with the scores that it needs of a pool."""
     from escalade.strategies import get_strategy
     from escalade.strategies import strategies as catalogue
+    from escalade.strategies.ladder import rungs_of, said_of
+
+    if rungs := rungs_of(pool):
+        console.print(f"note: {escape(said_of(rungs, pool))}", soft_wrap=True)
 
     if name is not None:
         found = get_strategy(name)
         console.print(f"[bold]{found.name}[/]" + (f"  (also {', '.join(found.aliases)})" if found.aliases else ""))
-        console.print(f"needs scores of: {', '.join(found.needs) or 'no model'}\n")
+        console.print(f"needs scores of: {', '.join(found.needed(pool)) or 'no model'}\n")
         console.print(escape(found.doc))
         return
     table = Table("strategy", "scores", "what it does", box=None, header_style="bold", pad_edge=False)
     for entry in catalogue():
-        table.add_row(entry.name, ", ".join(entry.needs), escape(entry.doc.split("\n", 1)[0]))
+        table.add_row(entry.name, ", ".join(entry.needed(pool)), escape(entry.doc.split("\n", 1)[0]))
     console.print(table)
     console.print("[dim]escalade strategies NAME tells what one is good for[/]")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -24,6 +25,7 @@ DECIDED = (
     "entropy_bits",
     "explore_floor",
     "max_k",
+    "prior_strength",
 )
 """Parameters that a policy's file decides."""
 LIMITS = "Limits"
@@ -55,7 +57,13 @@ EngineName = Annotated[
     str | None,
     typer.Option("--engine", "-e", help="Answers in the place of the pool's engines: replay:FILE, replay:shipped."),
 ]
-Scores = Annotated[Path | None, typer.Option("--scores", help="A table with an id and columns score_ALIAS.")]
+Scores = Annotated[
+    Path | None,
+    typer.Option(
+        "--scores",
+        help="A table with an id and columns score_ALIAS, or a folder PROBE_probe/DATASET of the published layout.",
+    ),
+]
 Target = Annotated[float, typer.Option("--target", "-t", help="Target confidence.", rich_help_panel=SETTINGS)]
 Limit = Annotated[int | None, typer.Option("--limit", "-n", help="Take only the first N problems.")]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the run.")]
@@ -71,7 +79,13 @@ StoreFile = Annotated[
 ]
 Confidence = Annotated[
     str,
-    typer.Option(help="share, margin, posterior, entropy, logprob, score or calibrated.", rich_help_panel=SETTINGS),
+    typer.Option(
+        help="share, margin, posterior, entropy, logprob, score, prior or calibrated.", rich_help_panel=SETTINGS
+    ),
+]
+PriorStrength = Annotated[
+    float,
+    typer.Option(help="Votes that a model's score counts as, for --confidence prior.", rich_help_panel=SETTINGS),
 ]
 Calibration = Annotated[
     Path | None,
@@ -149,15 +163,37 @@ LogJson = Annotated[
 
 
 def folder(name: str, path: Path) -> Path:
-    """Return a folder that is there, before anything is paid for.
+    """Return a folder that is there and can be written to, before anything is paid for.
 
     Raises:
-        SettingError: it cannot be made.
+        SettingError: it cannot be made, or may not be written.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"{name}: {path} cannot be a folder: {error.strerror or error}; name another") from error
+    if not os.access(path, os.W_OK | os.X_OK):
+        raise SettingError(f"{name}: folder {path} may not be written: name another")
+    return path
+
+
+def file(name: str, path: Path) -> Path:
+    """Return a file that can be written, before anything is worked out for it; its folder is made if need be.
+
+    Raises:
+        SettingError: it cannot be written.
+    """
+    folder(name, path.parent)
+    try:
+        path.open("xb").close()
+        path.unlink()
+    except FileExistsError:
+        if path.is_dir():
+            raise SettingError(f"{name}: {path} is a folder: name a file, as {path / 'NAME'}") from None
+        if not os.access(path, os.W_OK):
+            raise SettingError(f"{name}: {path} may not be written: name another") from None
+    except OSError as error:
+        raise SettingError(f"{name}: {path} cannot be written: {error.strerror or error}; name another") from error
     return path
 
 

@@ -34,9 +34,10 @@ def report(
     from escalade.cli.display import console
     from escalade.report.files import TITLE, write_report
 
-    for name, folder in (("--png", png), ("--svg", svg), ("--tables", tables), ("--out", out.parent)):
+    for name, folder in (("--png", png), ("--svg", svg), ("--tables", tables)):
         if folder is not None:
             opt.folder(name, folder)
+    opt.file("--out", out)
     written = write_report(folders, out, title=TITLE if title is None else title, png=png, svg=svg, tables=tables)
     size = written.page.stat().st_size / 1e6
     console.print(f"{written.page}: {size:.1f} MB, opens in any browser", markup=False, soft_wrap=True)

@@ -64,6 +64,8 @@ def _show(repriced: Repriced, pool: Pool) -> None:
             _usd(tier.before),
             _usd(tier.after),
         )
+    if repriced.scoring is not None:
+        table.add_row("scores", "", "", "", "", *map(_usd, repriced.scoring))
     table.add_row("all", "", "", "", str(sum(t.requests for t in repriced.tiers)), *_both(repriced), style="bold")
     console.print(table)
     problems = len(repriced.problems)

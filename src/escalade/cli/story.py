@@ -37,6 +37,10 @@ def show(path: Path, problem_id: str) -> None:
         tree.add(f"[dim]{escape(text if len(text) < 400 else text[:399] + '…')}[/]")
     if row.get("route"):
         tree.add(f"route {escape(str(row['route']))}")
+    for each in json.loads(row.get("scoring") or "[]"):
+        paid = "cost unknown" if each["cost_usd"] is None else f"{float(each['cost_usd']):.3g} USD"
+        read = "" if each["tokens"] is None else f"{each['tokens']} tokens read by {escape(str(each['model']))}, "
+        tree.add(f"score of {escape(each['score'])}: {read}{paid}")
     for number, tier in enumerate(json.loads(row["trace"]), start=1):
         tree.add(_tier(number, tier))
     if row.get("notes"):

@@ -61,6 +61,9 @@ Reference = Annotated[
 Confidences = Annotated[
     str, typer.Option("--confidences", help="Comma separated: what cascades are tried with, as run --confidence.")
 ]
+PriorStrength = Annotated[
+    float, typer.Option("--prior-strength", help="Votes that a model's score counts as, for the confidence prior.")
+]
 CalibrationFile = Annotated[
     Path | None, typer.Option("--calibration", help="Try calibrated confidence too, from a file of escalade calibrate.")
 ]
@@ -99,6 +102,7 @@ def tune(
     complete: shared.Complete = False,
     cost_column: shared.CostColumn = None,
     confidences: Confidences = "share,margin",
+    prior_strength: PriorStrength = 4.0,
     calibration: CalibrationFile = None,
     stop: opt.Stop = "verdict",
     explore: Explore = False,
@@ -113,6 +117,8 @@ def tune(
     """Find the route for a budget, an accuracy or a promise on recorded samples; say what it is worth held out."""
     from escalade.cli import tuning
 
+    if out is not None:
+        opt.file("--out", out)
     request = tuning.Request(
         source=source,
         problems=problems,
@@ -124,6 +130,7 @@ def tune(
         confidences=[word.strip() for word in confidences.split(",") if word.strip()],
         calibration=calibration,
         stop=stop,
+        prior_strength=prior_strength,
         explore=explore,
         reference=reference,
         group=group,

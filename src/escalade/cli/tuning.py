@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +18,10 @@ from escalade.cli.display import as_json as print_json
 from escalade.cli.display import aside, console
 from escalade.errors import SettingError
 from escalade.evaluation.sources import Opened, open_bank
+from escalade.policies import Gate
 from escalade.routes import Route
 from escalade.tuning.candidates import Sort
+from escalade.tuning.goals import Goal
 from escalade.tuning.making import (
     Ground,
     label,
@@ -26,7 +29,8 @@ from escalade.tuning.making import (
     reference_route,
     tuned_policy,
 )
-from escalade.tuning.tuning import MARGIN, Goal, Numbers, Tuned, tune, tune_frontier
+from escalade.tuning.tuning import MARGIN, Numbers, Tuned, tune, tune_frontier
+from escalade.wording import counted, signed
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,7 @@ class Request:
     confidences: Sequence[str]
     calibration: Path | None
     stop: str
+    prior_strength: float
     explore: bool
     reference: str | None
     group: str | None
@@ -90,6 +95,7 @@ def show_tuned(request: Request, goals: Goals, out: Path | None, name: str | Non
         opened,
         confidences=request.confidences,
         stop=request.stop,
+        prior_strength=request.prior_strength,
         calibration=None if request.calibration is None else read_calibration(request.calibration),
         also=also,
         groups=own_groups(request.group, request.problems, opened),
@@ -146,10 +152,14 @@ def _accuracy(text: str | None, opened: Opened) -> float | Route | None:
 def _say_ground(ground: Ground) -> None:
     opened, trials = ground.opened, ground.trials
     sorts = trials.sorts
-    counted = ", ".join(f"{int((sorts == sort).sum()):,} {said}" for sort, said in _SORTS.items())
+    found = {sort: int((sorts == sort).sum()) for sort in Sort}
+    of_each = (
+        f"{counted(found[Sort.DIRECT], 'single sample')}, {counted(found[Sort.VOTE], 'vote')}, "
+        f"{found[Sort.PAIR]:,} of two tiers, {found[Sort.TRIPLE]:,} of three"
+    ) + (f", {found[Sort.GATE]:,} with a gate" if found[Sort.GATE] else "")
     aside.print(
-        f"{len(opened.bank)} problems of {escape(opened.source)}, pool {escape(opened.bank.pool.name)}: "
-        f"{len(trials.candidates):,} candidates ({counted})",
+        f"{counted(len(opened.bank), 'problem')} of {escape(opened.source)}, pool {escape(opened.bank.pool.name)}: "
+        f"{counted(len(trials.candidates), 'candidate')} ({of_each})",
         soft_wrap=True,
     )
     for note in (*opened.notes, *trials.notes, ground.note):
@@ -160,9 +170,6 @@ def _say_ground(ground: Ground) -> None:
             "held out there",
             soft_wrap=True,
         )
-
-
-_SORTS = {Sort.DIRECT: "single samples", Sort.VOTE: "votes", Sort.PAIR: "of two tiers", Sort.TRIPLE: "of three"}
 
 
 def _show_tuned(tuned: Tuned, opened: Opened) -> None:
@@ -179,8 +186,10 @@ def _show_tuned(tuned: Tuned, opened: Opened) -> None:
         table.add_row(escape(said), *_cells(found))
     console.print(table)
     console.print(
-        f"optimism {100 * tuned.optimism:+.1f} points (in-sample less held out, {tuned.repeats} x {tuned.folds} parts "
-        f"of {tuned.groups} groups; {tuned.stability:.0%} of the choices were this route)".replace("%", " %"),
+        f"optimism {signed(100 * tuned.optimism)} points (in-sample less held out, {tuned.repeats} x {tuned.folds} "
+        f"parts of {counted(tuned.groups, 'group')}; {tuned.stability:.0%} of the choices were this route)".replace(
+            "%", " %"
+        ),
         soft_wrap=True,
     )
     if tuned.unmet:
@@ -193,10 +202,12 @@ def _against(tuned: Tuned) -> str:
     found, ratio = tuned.against_reference, tuned.cost_to_reference
     shown = "shown" if found.shown else "not shown"
     low, high = ratio.interval
+    # The resamples of few problems do not bound it.
+    sure = f"{low:.2f} to {high:.2f}" if low > 0 and math.isfinite(high) else "too few problems to say how sure that is"
     needs = "" if found.shown or tuned.groups >= found.needed else f" (that takes {found.needed} problems or more)"
     return (
-        f"Against {tuned.reference.route}, held out: {100 * found.difference:+.1f} points at {ratio.value:.2f} times "
-        f"the cost ({low:.2f} to {high:.2f}); {shown} to lose less than {100 * MARGIN:g} point{needs}."
+        f"Against {tuned.reference.route}, held out: {signed(100 * found.difference)} points at {ratio.value:.2f} "
+        f"times the cost ({sure}); {shown} to lose less than {100 * MARGIN:g} point{needs}."
     )
 
 
@@ -212,7 +223,7 @@ def _frontier_table(found: Sequence[Tuned]) -> Table:
             f"{tuned.in_sample.accuracy.value:.3f}",
             f"{tuned.held_out.accuracy.value:.3f}",
             f"{tuned.single_held_out.accuracy.value:.3f}",
-            f"{100 * gain:+.1f} ({100 * low:+.1f} to {100 * high:+.1f})",
+            f"{signed(100 * gain)} ({signed(100 * low)} to {signed(100 * high)})",
         )
     return table
 
@@ -233,9 +244,11 @@ def _numbers(found: Numbers) -> dict[str, Any]:
 
 def _plain(tuned: Tuned) -> dict[str, Any]:
     against, ratio = tuned.against_reference, tuned.cost_to_reference
+    gate = Gate.of(tuned.chosen.gate)
     return finite(
         {
             "route": str(tuned.chosen.route),
+            "gate": None if gate is None else gate.model_dump(),
             "confidence": tuned.chosen.policy.confidence,
             "in_sample": _numbers(tuned.in_sample),
             "held_out": _numbers(tuned.held_out),
@@ -247,6 +260,8 @@ def _plain(tuned: Tuned) -> dict[str, Any]:
             "single_held_out": _numbers(tuned.single_held_out),
             "gain": tuned.gain.value,
             "gain_ci95": list(tuned.gain.interval),
+            "over_coin": None if tuned.over_coin is None else tuned.over_coin.value,
+            "over_coin_ci95": None if tuned.over_coin is None else list(tuned.over_coin.interval),
             "verdict": tuned.verdict,
             "reference": str(tuned.reference.route),
             "reference_numbers": _numbers(tuned.reference_numbers),

@@ -173,6 +173,7 @@ def compare(
             )
         notes.append(f"no routes given: taking {', '.join(map(str, routes))}")
     compared, left_out = compared_points(panel, routes, strategies, targets)
+    notes += panel.notes
     judged, why = reference_of(panel, references, compared, reference)
     if panel.closed() is not panel:
         notes.append(
@@ -206,6 +207,7 @@ def compare(
             "target": list(targets),
             "stop": policy.stop,
             "confidence": policy.confidence,
+            "prior_strength": policy.prior_strength if policy.confidence == "prior" else None,
             "aggregate": policy.aggregate,
             "seed": seed,
             "simulated": sum(not row.exact for row in rows),

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -17,8 +18,10 @@ from escalade.evaluation.evaluation import Evaluation
 from escalade.evaluation.exact import evaluate, thresholds_of
 from escalade.routes import Kind, Route, Tier, executed, parse_route
 from escalade.scores import Scores
+from escalade.scoring import looked_at
 from escalade.statistics.metrics import pass_at_k
 from escalade.strategies import Strategy
+from escalade.strategies.ladder import said_of
 
 RUNS = 12_000
 """Runs of the machine, over all problems, where a route has no closed form."""
@@ -38,7 +41,7 @@ class PointTier:
     samples: float
     """Drawn, a problem of all problems."""
     cost_usd: float
-    """USD, a problem of all problems; NaN is unknown. Tiers sum to the policy."""
+    """USD, a problem of all problems; NaN is unknown. Tiers, and what scores cost, sum to the policy."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -78,6 +81,8 @@ class PolicyPoint:
     """Whether its arrays are of these problems one by one, so that it can be compared with others in pairs."""
     candidate: bool = True
     """Whether one could choose it: not so the oracle, and a mix is no point but a line between two."""
+    scoring_usd: float = 0.0
+    """USD a problem for scores, which with the tiers make the cost; NaN is unknown."""
 
     @property
     def accuracy(self) -> float:
@@ -104,6 +109,14 @@ class PolicyPoint:
         )
 
 
+class Chosen(NamedTuple):
+    """What a strategy chooses for the problems of a panel."""
+
+    routes: list[Route]
+    scored: tuple[str, ...]
+    """The models whose scores it looked at."""
+
+
 @dataclass(frozen=True, eq=False)
 class Panel:
     """A bank and the settings of decisions, on which policies are made points; nothing is worked out twice."""
@@ -114,6 +127,8 @@ class Panel:
     draws: int | None = None
     """Runs a problem, where a route has no closed form; None divides `RUNS` among the problems, at least 20 each."""
     seed: int = 0
+    notes: dict[str, None] = field(default_factory=dict)
+    """What strategies did otherwise than they say, each once."""
     _known: dict[tuple[Route, float, bytes | None], Evaluation] = field(default_factory=dict)
 
     def evaluation(self, route: Route, target: float | None = None, rows: Ints | None = None) -> Evaluation:
@@ -188,7 +203,7 @@ class Panel:
             StrategyError: scores it needs are not there. RouteError: a route of it is none of this pool. TableError:
                 too few samples were recorded.
         """
-        routes = self.routes_of(strategy, target)
+        routes, scored = self.choice_of(strategy, target)
         texts = np.array([str(route) for route in routes], dtype=object)
         parts: list[tuple[Ints, Evaluation]] = []
         heeds = False
@@ -201,13 +216,19 @@ class Panel:
         fixed = not heeds and all(
             [str(r) for r in self.routes_of(strategy, t)] == texts.tolist() for t in (0.0, 0.5, 1.0)
         )
-        return self._point(strategy.name, "strategy", only, None if fixed else target, parts, in_sample=False)
+        return self._point(strategy.name, "strategy", only, None if fixed else target, parts, False, scored)
 
     def routes_of(self, strategy: Strategy, target: float) -> list[Route]:
         """Return the route of each problem."""
-        texts = strategy.routes(self.scores, target=target, pool=self.bank.pool, seed=self.seed)
+        return self.choice_of(strategy, target).routes
+
+    def choice_of(self, strategy: Strategy, target: float) -> Chosen:
+        """Return the route of each problem, and the models whose scores were looked at for it."""
+        texts, notes, scored = strategy.choose(self.scores, target=target, pool=self.bank.pool, seed=self.seed)
+        rungs = strategy.rungs(self.bank.pool)
+        self.notes.update(dict.fromkeys([*([said_of(rungs, self.bank.pool)] if rungs else []), *notes]))
         parsed = {text: parse_route(text, self.bank.pool) for text in dict.fromkeys(texts)}
-        return [parsed[text] for text in texts]
+        return Chosen([parsed[text] for text in texts], scored)
 
     @cached_property
     def scores(self) -> Scores:
@@ -217,7 +238,7 @@ class Panel:
             values = self.bank.scores(alias)
             if not np.isnan(values).any():
                 columns[alias] = values
-        return Scores(columns, [problem.id for problem in self.bank.problems])
+        return Scores(columns, [problem.id for problem in self.bank.problems], refused=self.bank.refused)
 
     def _point(
         self,
@@ -227,15 +248,20 @@ class Panel:
         target: float | None,
         parts: Sequence[tuple[Ints, Evaluation]],
         in_sample: bool,
+        scored: Sequence[str] = (),
     ) -> PolicyPoint:
         n = len(self.bank)
-        correct, cost, tokens, samples, beyond = (np.empty(n) for _ in range(5))
+        correct, cost, tokens, samples, beyond, scoring = (np.zeros(n) for _ in range(6))
         shown = np.empty(n), np.empty(n)
         errors = np.zeros(n), np.zeros(n)
         tiers: dict[tuple[int, Tier], PointTier] = {}
         for rows, found in parts:
             # Sums of probabilities may pass 1 by rounding.
-            correct[rows], cost[rows], tokens[rows] = found.correct.clip(0.0, 1.0), found.cost, found.tokens
+            bank = self.bank.subset(rows)
+            own = bank.scoring((*scored, *looked_at(found.route, self.policy, bank.pool)))
+            scoring[rows] = 0.0 if own is None else own
+            correct[rows], tokens[rows] = found.correct.clip(0.0, 1.0), found.tokens
+            cost[rows] = found.tier_cost.sum(axis=1) + scoring[rows]
             samples[rows] = found.samples.sum(axis=1)
             beyond[rows] = found.reached[:, 1] if found.reached.shape[1] > 1 else 0.0
             for values, of_tier in zip(shown, self._shown(found, rows), strict=True):
@@ -268,6 +294,7 @@ class Panel:
             correct_error=float(np.sqrt((errors[0] ** 2).sum()) / n),
             cost_error=float(np.sqrt((errors[1] ** 2).sum()) / n),
             in_sample=in_sample,
+            scoring_usd=float(scoring.mean()),
         )
 
     def _shown(self, found: Evaluation, rows: Ints) -> tuple[Floats, Floats]:

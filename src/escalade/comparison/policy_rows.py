@@ -71,6 +71,8 @@ class PolicyRow:
     accuracy_error: float
     """Monte Carlo standard error; 0 where the numbers are exact."""
     cost_error: float
+    scoring_usd: float = 0.0
+    """What of the cost is for scores; with the tiers it makes the whole."""
 
     @property
     def money(self) -> str:
@@ -165,6 +167,7 @@ class Judge:
             lower_bound=bound,
             accuracy_error=point.correct_error,
             cost_error=point.cost_error,
+            scoring_usd=point.scoring_usd,
         )
 
     def difference(self, point: PolicyPoint, other: PolicyPoint) -> tuple[float, Interval]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from escalade.comparison.policy_rows import PolicyRow
 from escalade.statistics.intervals import problems_needed
+from escalade.wording import counted, signed
 
 
 def verdict_of(rows: Sequence[PolicyRow], reference: str, margin: float, level: float, problems: int) -> str:
@@ -47,11 +48,8 @@ def verdict_of(rows: Sequence[PolicyRow], reference: str, margin: float, level: 
         return " ".join([*said, *_in_sample(others, math.inf)])
     if math.isnan(own.cost_usd) or any(math.isnan(row.cost_usd) for row in shown):
         names = ", ".join(row.name for row in shown)
-        said = [
-            f"{len(shown)} of {len(tested)} policies are {loss}: {names}.",
-            "Costs are unknown: none is the cheapest.",
-        ]
-        return " ".join(said)
+        are = f"{counted(len(tested), 'policy', 'policies')} {'is' if len(shown) == 1 else 'are'}"
+        return f"{len(shown)} of {are} {loss}: {names}. Costs are unknown: none is the cheapest."
     best = min(shown, key=lambda row: (row.cost_usd, -row.accuracy))
     said = [f"Cheapest of the policies {loss}: {best.name}.", _money(best, level)]
     if len(tested) > 1:
@@ -82,8 +80,9 @@ def points(margin: float) -> str:
 
 def _money(row: PolicyRow, level: float) -> str:
     low, high = row.cost_ratio_low, row.cost_ratio_high
-    sure = "" if math.isnan(low) else f" ({level * 100:g} % {low:.2f} to {high:.2f})"
-    gain = f"{row.difference * 100:+.1f} points ({row.difference_low * 100:+.1f} to {row.difference_high * 100:+.1f})"
+    sure = "" if not math.isfinite(high) else f" ({level * 100:g} % {low:.2f} to {high:.2f})"
+    value, *ends = (signed(100 * part) for part in (row.difference, row.difference_low, row.difference_high))
+    gain = f"{value} points ({' to '.join(ends)})"
     if math.isnan(row.cost_ratio):
         return f"Its cost cannot be compared; {gain}."
     loses = " It saves nothing." if row.cost_ratio >= 1 else ""
@@ -98,6 +97,6 @@ def _nearest(tested: Sequence[PolicyRow], problems: int) -> str:
         return "No interval can be given: too few problems, or all of one group."
     nearest = max(known, key=lambda row: row.lower_bound)
     return (
-        f"The nearest is {nearest.name}: {nearest.difference * 100:+.1f} points, and with {problems} problems it may "
-        f"lose up to {-nearest.lower_bound * 100:.1f}."
+        f"The nearest is {nearest.name}: {signed(nearest.difference * 100)} points, and with "
+        f"{counted(problems, 'problem')} it may lose up to {-nearest.lower_bound * 100:.1f}."
     )

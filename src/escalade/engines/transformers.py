@@ -64,7 +64,7 @@ class Engine:
                 f"engine transformers takes no argument, found {argument!r}: a model's folder is its option path"
             )
         # The options of a model that another engine answers for may mean something there; they are read when asked.
-        self._options = {m.alias: _options(m) for m in pool.models if m.engine == "transformers"}
+        self._options = {m.alias: options_of(m) for m in pool.models if m.engine == "transformers"}
         self._models: dict[str, asyncio.Task[_Model]] = {}
         self._under_way: Counter[str] = Counter()
         self._turn = asyncio.Lock()
@@ -154,7 +154,7 @@ class Engine:
 
     def _options_of(self, model: PoolModel) -> Options:
         if model.alias not in self._options:
-            self._options[model.alias] = _options(model)
+            self._options[model.alias] = options_of(model)
         return self._options[model.alias]
 
 
@@ -297,7 +297,12 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, chat: b
     return list(ids)
 
 
-def _options(model: PoolModel) -> Options:
+def options_of(model: PoolModel) -> Options:
+    """Return the options of a model, none where its engine is another.
+
+    Raises:
+        SettingError: one is unknown or out of range.
+    """
     mine = dict(model.options) if model.engine == "transformers" else {}
     try:
         return Options.model_validate(mine)

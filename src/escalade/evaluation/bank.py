@@ -10,7 +10,7 @@ import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Self, TypeVar
 
@@ -35,6 +35,7 @@ from escalade.samples.merging import Contents
 from escalade.samples.recorded import Recording, Rows, read_recording
 from escalade.samples.sample import Generation, Sample
 from escalade.samples.store import Store
+from escalade.scoring import charges, total
 
 _Worked = TypeVar("_Worked")
 
@@ -58,6 +59,8 @@ class Bank:
     place: str
     """What the samples were read from, for messages."""
     grader: Grader = field(default_factory=Grader)
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Models whose scores are refused for routing, and why; the problems do not have them."""
     _worked_out: dict[Any, Any] = field(default_factory=dict)
     _root: Bank | None = None
     _index: Ints | None = None
@@ -77,7 +80,8 @@ class Bank:
             recording: or its file, or "shipped".
             problems: with their gold answers; None takes those of the recording.
             pool: gives names, prices and billing; None takes the recording's own.
-            scores: a table with an id and columns score_ALIAS, joined to the problems.
+            scores: a table with an id and columns score_ALIAS, or a folder of the published layout, joined to the
+                problems.
 
         Raises:
             InputError: as `escalade.run` on `replay:FILE` would, and where one id stands for two problems or two ways
@@ -96,7 +100,7 @@ class Bank:
             engine=f"replay:{recording.path}",
             scores=scores,
         )
-        return cls(job.pool, tuple(job.problems), recording.rows, recording.path.name)
+        return cls(job.pool, tuple(job.problems), recording.rows, recording.path.name, refused=job.refused)
 
     @classmethod
     def of_store(
@@ -118,7 +122,8 @@ class Bank:
         pool = pool if isinstance(pool, Pool) else load_pool(pool)
         alias = pool.models[0].alias
         route = Route(RouteKind.GREEDY, (Tier(alias, 1, 0.0),), pool[alias].name)
-        asked = prepare(problems, route=route, pool=pool, scores=scores).problems
+        job = prepare(problems, route=route, pool=pool, scores=scores)
+        asked = job.problems
         ids = {problem.fingerprint: problem.id for problem in asked}
         with tempfile.TemporaryDirectory() as folder, Store(path) as store:
             exported = Path(folder) / f"{path.stem}.parquet"
@@ -127,7 +132,7 @@ class Bank:
                 raise TableError(f"store {path} has no sample of these problems: give those that were answered with it")
             recording = read_recording(exported)
             _refuse_mixed(recording)
-            return cls(pool, tuple(asked), recording.rows, path.name)
+            return cls(pool, tuple(asked), recording.rows, path.name, refused=job.refused)
 
     def __len__(self) -> int:
         return len(self.problems)
@@ -163,6 +168,19 @@ class Bank:
             ("scores", alias),
             lambda: np.array([problem.scores.get(alias, np.nan) for problem in problems], dtype=float),
         )[self.index]
+
+    def scoring(self, aliases: Sequence[str]) -> Floats | None:
+        """[N] USD for the scores of some models, NaN is unknown; None where no problem says what any of them cost."""
+        known = [self.remembered(("scoring", a), partial(self._scoring, a)) for a in dict.fromkeys(aliases)]
+        given = [of for of in known if of is not None]
+        return np.asarray(sum(given))[self.index] if given else None
+
+    def _scoring(self, alias: str) -> Floats | None:
+        bills = [charges(problem, [alias], self.pool) for problem in self.root.problems]
+        if not any(bills):
+            return None
+        costs = [total(bill).usd for bill in bills]
+        return np.array([np.nan if usd is None else float(usd) for usd in costs])
 
     @cached_property
     def has_gold(self) -> Bools:

@@ -6,12 +6,11 @@ difference and says it in words. It does not decide what follows from it.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from escalade.pool import Pool
+from escalade.pool import Pool, PoolModel
 
 
 class Strict(BaseModel):
@@ -32,6 +31,18 @@ class ModelConditions(Strict):
     top_p: float | None = None
     top_k: int | None = None
 
+    @classmethod
+    def of(cls, pool: Pool, model: PoolModel, weights: str | None = None) -> ModelConditions:
+        """Return the conditions of one model of a pool; `weights` where its engine tells."""
+        return cls(
+            name=model.name,
+            weights=weights,
+            prompt=pool.prompt_of(model).fingerprint,
+            max_tokens=pool.max_tokens_of(model),
+            top_p=model.top_p,
+            top_k=model.top_k,
+        )
+
 
 class Conditions(Strict):
     """Models by alias, and the grader's stamp: the version of this package and of each kind of answer."""
@@ -49,17 +60,7 @@ class Conditions(Strict):
             'Qwen/Qwen2.5-Math-7B-Instruct'
         """
         known = weights or {}
-        models = {
-            model.alias: ModelConditions(
-                name=model.name,
-                weights=known.get(model.alias),
-                prompt=pool.prompt_of(model).fingerprint,
-                max_tokens=pool.max_tokens_of(model),
-                top_p=model.top_p,
-                top_k=model.top_k,
-            )
-            for model in pool.models
-        }
+        models = {model.alias: ModelConditions.of(pool, model, known.get(model.alias)) for model in pool.models}
         return cls(models=models, grader=dict(grader))
 
     def differences(self, now: Conditions, aliases: Iterable[str]) -> list[str]:
@@ -99,26 +100,6 @@ _SAID = {
     "top_p": "top_p",
     "top_k": "top_k",
 }
-
-
-def digests(problems: Iterable[str]) -> tuple[str, ...]:
-    """Return 16 hexadecimal digits of sha256 per distinct problem id, sorted: who was there, without the texts.
-
-    Example:
-        >>> digests(["p1", "p2", "p1"])
-        ('3946ca64ff78d93c', 'f64551fcd6f07823')
-    """
-    return tuple(sorted({hashlib.sha256(problem.encode()).hexdigest()[:16] for problem in problems}))
-
-
-def fingerprint(digested: Iterable[str]) -> str:
-    """Return the sha256 over sorted digests of problems, one a line: the same problems in any order have the same.
-
-    Example:
-        >>> fingerprint(digests(["a", "b"])) == fingerprint(digests(["b", "a"])) != fingerprint(digests(["a"]))
-        True
-    """
-    return hashlib.sha256("\n".join(sorted(digested)).encode()).hexdigest()
 
 
 def _plain(value: object) -> str:

@@ -43,11 +43,14 @@ class Evaluation:
     """[N] Monte Carlo standard error of `correct`, where all was simulated."""
     cost_error: Floats | None = None
     """[N] Monte Carlo standard error of `cost`, where all was simulated."""
+    scoring: Floats | None = None
+    """[N] USD of the scores that decisions of the route may look at; None where nothing is known of any."""
 
     @property
     def cost(self) -> Floats:
-        """[N] USD."""
-        return np.asarray(self.tier_cost.sum(axis=1))
+        """[N] USD, of tiers and scores."""
+        tiers = np.asarray(self.tier_cost.sum(axis=1))
+        return tiers if self.scoring is None else tiers + self.scoring
 
     @property
     def exact(self) -> bool:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from escalade.evaluation.sheets import source
 from escalade.job import most_samples
 from escalade.pool import Pool
 from escalade.routes import Kind, Route, executed, parse_route
+from escalade.scoring import looked_at
 
 
 def evaluate(
@@ -59,7 +61,8 @@ def evaluate(
     rungs = _rungs(bank, ran, policy) if is_closed(ran, policy, scored=_scored(bank)) else None
     if rungs is None:
         return replay(bank, ran, policy, draws=draws, seed=seed)
-    return _composed(bank, ran, rungs)
+    found = _composed(bank, ran, rungs)
+    return replace(found, scoring=bank.scoring(looked_at(ran, policy, bank.pool)))
 
 
 def is_closed(route: Route, policy: Policy, *, scored: frozenset[str] = frozenset()) -> bool:

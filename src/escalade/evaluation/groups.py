@@ -10,8 +10,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 
-from escalade.errors import SettingError
+from escalade.errors import ProblemError, SettingError, nearest
+from escalade.problems import ID, Problem, read_table
+from escalade.wording import counted
 
 WORDS = 5
 """Words of a gram."""
@@ -58,7 +61,8 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[int]:
             place = first[place]
         return place
 
-    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS)
+    # A candidate too many is checked and dropped; one too few parts a pair.
+    index = MinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, weights=(0.1, 0.9))
     hashes = MinHash.bulk([[gram.encode() for gram in sorted(own)] for own in grams], num_perm=_PERMUTATIONS)
     for place, hashed in enumerate(hashes):
         for other in index.query(hashed):
@@ -67,6 +71,45 @@ def near_duplicates(texts: Sequence[str], threshold: float = 0.5) -> list[int]:
                 first[high] = low
         index.insert(place, hashed)
     return [root(place) for place in range(len(texts))]
+
+
+def groups_of(problems: Sequence[Problem]) -> tuple[list[int], str]:
+    """Return the group of near-duplicates of each problem, and a note of how they were found.
+
+    Where a problem has no text each is a group of its own.
+
+    Example:
+        >>> groups_of([Problem("a", "What is 1 + 1?"), Problem("b", "Name a prime."), Problem("c", "What is 1 + 1?")])
+        ([0, 1, 0], '3 problems in 2 groups of near-duplicates')
+    """
+    texts = [problem.text for problem in problems]
+    if not all(texts):
+        return list(range(len(texts))), (
+            f"no text in {sum(not text for text in texts)} of {counted(len(texts), 'problem')}, so that "
+            "near-duplicates cannot be found: each problem counts as a group of its own (give texts with --problems, "
+            "or --group COLUMN)"
+        )
+    found = near_duplicates(texts)
+    return found, f"{counted(len(texts), 'problem')} in {counted(len(set(found)), 'group')} of near-duplicates"
+
+
+def groups_in(path: str | Path, column: str, problems: Sequence[Problem]) -> list[str]:
+    """[N] the group of each problem, from a column of the problems' file.
+
+    Raises:
+        ProblemError: no such column, no id, or a problem without a row.
+    """
+    table = read_table(Path(path))
+    name = next((name for name in ID if name in table), None)
+    if name is None or column not in table:
+        known = [str(c) for c in table]
+        lacking = column if name is not None else "id"
+        raise ProblemError(f"{path} has no column {lacking!r}; it has {', '.join(known)}{nearest(lacking, known)}")
+    rows = dict(zip(table[name].map(str), table[column].map(str), strict=True))
+    missing = next((problem.id for problem in problems if problem.id not in rows), None)
+    if missing is not None:
+        raise ProblemError(f"{path} has no row for problem {missing!r}: every problem needs its {column}")
+    return [rows[problem.id] for problem in problems]
 
 
 def _grams(text: str) -> set[str]:

@@ -23,6 +23,7 @@ from escalade.evaluation.lots import Floats, Lot
 from escalade.job import most_samples
 from escalade.routes import Route, executed, parse_route
 from escalade.samples.sample import Sample, sample_seed
+from escalade.scoring import looked_at
 
 DRAWS = 1000
 """Runs a problem."""
@@ -86,6 +87,7 @@ def replay(
         draws,
         _standard_error(correct),
         _standard_error(money),
+        bank.scoring(looked_at(ran, policy, bank.pool)),
     )
 
 

@@ -1,7 +1,8 @@
 """Rungs: what one tier comes to on every problem once it is entered, in closed form.
 
 A rung is linear algebra: a decision is a mask over the signatures of ballots (`escalade.evaluation.sheets`), its
-probability the sum of theirs (`escalade.evaluation.draws`). Thresholds that decide alike share a rung.
+probability the sum of theirs (`escalade.evaluation.draws`). Thresholds that decide alike share a rung. A prior decides
+as a share does whose threshold is the number of votes that the problem's score leaves to be won.
 """
 
 from __future__ import annotations
@@ -11,11 +12,21 @@ from typing import NamedTuple
 
 import numpy as np
 
+from escalade.cascade.confidence import PRIOR
 from escalade.cascade.policy import Policy
 from escalade.evaluation.bank import Bank
 from escalade.evaluation.draws import Draws, Spending, draws_of
 from escalade.evaluation.lots import Bools, Floats, Ints
-from escalade.evaluation.sheets import Case, Sheet, reaches, sheet, source, turning_points, without_thresholds
+from escalade.evaluation.sheets import (
+    Case,
+    Sheet,
+    priors,
+    reaches,
+    sheet,
+    source,
+    turning_points,
+    without_thresholds,
+)
 from escalade.routes import Tier
 
 SAMPLES, PROMPT, COMPLETION, USD = range(4)
@@ -84,6 +95,8 @@ def rung(bank: Bank, tier: Tier, policy: Policy, threshold: float, *, last: bool
     if draws is None:
         return None
     rules = without_thresholds(policy).at(tier.model, tier.temperature, tier.k)
+    if rules.confidence == PRIOR and tier.k > 1:
+        return _of_priors(bank, tier, rules, threshold, last=last, entropy_rule=entropy_rule)
     by = source(rules, single=tier.k == 1, scored=_scored(bank, tier))
     case = Case(tier.model, tier.k, threshold, None, last, entropy_rule)
     place = ("rung", tier.temperature, _key(rules))
@@ -163,6 +176,45 @@ def _all_as_sure(bank: Bank, tier: Tier, found: Rung) -> Candidates:
     scores = np.nan_to_num(bank.root.scores(tier.model), nan=-1.0)[:, None]
     _, chance, right = found.candidates
     return Candidates(scores, chance.sum(axis=1)[:, None], right.sum(axis=1)[:, None])
+
+
+def _of_priors(
+    bank: Bank, tier: Tier, rules: Policy, threshold: float, *, last: bool, entropy_rule: bool
+) -> Rung | None:
+    """A tier whose confidence is a share shrunk to the score: each problem has the rung of the votes that it needs.
+
+    r votes are needed where (s p + r) / (s + k) is the first to reach the threshold. Then the prior decides as a share
+    does at r / k, settled early or not: either asks for r votes of the leader, won or still to be won. Where not even k
+    reach it, r is k + 1, and no share does.
+    """
+    k = tier.k
+    known = bank.remembered(
+        ("priors", tier.model, k, rules.prior_strength),
+        # Without a score -1, as a fall-back takes it: no threshold is as low.
+        lambda: np.nan_to_num(priors(bank.root.scores(tier.model), k, rules.prior_strength), nan=-1.0),
+    )
+    n = len(known)
+    need = np.zeros(n, dtype=np.int64) if last or entropy_rule else (~reaches(known, k, threshold)).sum(axis=1)
+
+    def mixed() -> Rung | None:
+        accepted, right, exact = np.empty(n), np.empty(n), np.empty(n, dtype=np.bool_)
+        spent, more = np.empty((4, n)), np.empty((4, n))
+        chance, chance_right = np.zeros((n, k)), np.zeros((n, k))
+        for r in np.unique(need).tolist():
+            found = rung(bank, tier, replace(rules, confidence="share"), r / k, last=last, entropy_rule=entropy_rule)
+            if found is None:
+                return None
+            rows = np.flatnonzero(need == r)
+            of = found.of(rows)
+            accepted[rows], right[rows], exact[rows] = of.accepted, of.accepted_right, of.exact
+            spent[:, rows], more[:, rows] = of.spent, of.more
+            # A share is a leader's votes of k: 1 to k, as nobody falls back on a ballot without an answer.
+            votes = np.rint(of.candidates.confidence * k).astype(np.int64) - 1
+            chance[np.ix_(rows, votes)], chance_right[np.ix_(rows, votes)] = of.candidates.chance, of.candidates.right
+        return Rung(accepted, right, spent, more, Candidates(known[:, 1:], chance, chance_right), exact)
+
+    place = ("rung", tier.model, k, tier.temperature, _key(rules), last, entropy_rule, need.tobytes())
+    return bank.remembered(place, mixed)
 
 
 def _of_logprobs(bank: Bank, tier: Tier, draws: Draws, case: Case, rules: Policy) -> Rung:

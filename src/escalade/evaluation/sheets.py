@@ -103,6 +103,16 @@ def reaches(confidence: Floats, k: int, threshold: float) -> Bools:
     return np.asarray(confidence * k >= threshold * k - 1e-9)
 
 
+def priors(scores: Floats, k: int, strength: float) -> Floats:
+    """[N, k + 1] Return the confidence `prior` in a leader of 0..k votes, by the scores [N]; NaN without a score.
+
+    Example:
+        >>> priors(np.array([0.9, 0.1]), 2, 2.0).round(2).tolist()
+        [[0.45, 0.7, 0.95], [0.05, 0.3, 0.55]]
+    """
+    return np.asarray((strength * scores[:, None] + np.arange(k + 1)) / (strength + k))
+
+
 def source(policy: Policy, *, single: bool, scored: bool) -> str:
     """Return what a tier's confidence rests on: score, logprob, or the name of an estimator of votes; "" if nothing.
 

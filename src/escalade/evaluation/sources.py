@@ -7,6 +7,7 @@ scores and prices for it; it draws and evaluates nothing.
 from __future__ import annotations
 
 import hashlib
+import json
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +19,17 @@ import pandas as pd
 from escalade.engines.replay import open_recording, recorded_pool
 from escalade.errors import ProblemError, SettingError, TableError, nearest
 from escalade.evaluation.bank import Bank, Bools
-from escalade.evaluation.conditions import digests, fingerprint
+from escalade.evaluation.identity import digests, fingerprint
 from escalade.evaluation.inventory import Shelf, inventory
+from escalade.given_scores import said_of_refused
 from escalade.job import Problems
 from escalade.pool import Pool, load_pool
-from escalade.problems import shipped_problems
+from escalade.problems import SCORING, shipped_problems
 from escalade.samples.archive import write_archive
 from escalade.samples.merging import Contents
 from escalade.samples.recorded import Recording, read_recording
 from escalade.samples.store import Store
+from escalade.wording import counted
 
 SHIPPED = "shipped"
 SAMPLES = "samples"
@@ -45,7 +48,7 @@ class Opened:
     notes: tuple[str, ...]
     """What a reader of the numbers must know of their samples."""
     fingerprints: dict[str, str]
-    """sha256 of the samples' file, of the problems (sorted ids) and of the pool."""
+    """sha256 of the samples' file, of the problems (sorted digests), of the pool, and of scores where there are any."""
 
 
 def open_bank(
@@ -64,7 +67,7 @@ def open_bank(
         source: "shipped", a recorded pool (Parquet, CSV, JSON lines), a store (SQLite), or the folder of a run.
         problems: with their gold answers, "shipped" for those of the package; None takes those of the source.
         pool: gives aliases, prices and billing; None takes the one that the source carries.
-        scores: a table with an id and columns score_ALIAS.
+        scores: a table with an id and columns score_ALIAS, or a folder of the published layout.
         dataset: only the problems of this data set, of a recording that holds several.
         complete: only the problems that have samples of every model.
         cost_column: a column of the recording that is counted in the place of completion tokens, with the prices of
@@ -123,8 +126,9 @@ def open_bank(
         tuple(notes + _said_of(shelves, bank)),
         {
             "samples": hashlib.sha256(data.read_bytes()).hexdigest(),
-            "problems": fingerprint(digests(problem.id for problem in bank.problems)),
+            "problems": fingerprint(digests(bank.problems)),
             "pool": hashlib.sha256(bank.pool.model_dump_json().encode()).hexdigest(),
+            **_of_scores(bank),
         },
     )
 
@@ -172,13 +176,21 @@ def _problems_of_run(folder: Path) -> Problems | None:
         return None
     table = pd.read_parquet(path)
     wanted = ["idx", "problem", "gold_answer", "answer_kind", *(n for n in table if str(n).startswith("score_"))]
-    return table[[name for name in wanted if name in table]].dropna(axis=1, how="all")
+    chosen = table[[name for name in wanted if name in table]].dropna(axis=1, how="all")
+    if "scoring" not in table:
+        return chosen
+    # Of a score that a problem is not charged with it is not known what it cost.
+    bills = [{each["score"]: each["cost_usd"] for each in json.loads(text)} for text in table["scoring"]]
+    aliases = dict.fromkeys(alias for bill in bills for alias in bill)
+    for alias in aliases:
+        chosen[f"{SCORING}{alias}"] = [bill.get(alias) for bill in bills]
+    return chosen
 
 
 def _only(bank: Bank, there: Bools) -> Bank:
     """A bank of some of the problems that holds nothing of the others."""
     problems = tuple(problem for problem, kept in zip(bank.problems, there, strict=True) if kept)
-    return Bank(bank.pool, problems, bank.rows, bank.place, bank.grader)
+    return Bank(bank.pool, problems, bank.rows, bank.place, bank.grader, bank.refused)
 
 
 def _of_dataset(bank: Bank, recording: Recording, dataset: str) -> Bank:
@@ -224,7 +236,7 @@ def _graded(bank: Bank) -> tuple[Bank, list[str]]:
     if golds.all():
         return bank, []
     without = int((~golds).sum())
-    return _only(bank, golds), [f"{without} problems have no gold answer and are left out"]
+    return _only(bank, golds), [f"left out without a gold answer: {counted(without, 'problem')}"]
 
 
 def _complete(bank: Bank, shelves: tuple[Shelf, ...]) -> tuple[Bank, tuple[Shelf, ...], list[str]]:
@@ -238,16 +250,17 @@ def _complete(bank: Bank, shelves: tuple[Shelf, ...]) -> tuple[Bank, tuple[Shelf
         return bank, shelves, []
     bank = _only(bank, there)
     lacking = int((~there).sum())
-    return bank, inventory(bank), [f"{lacking} problems lack samples of a model and are left out (--complete)"]
+    said = f"left out without samples of every model (--complete): {counted(lacking, 'problem')}"
+    return bank, inventory(bank), [said]
 
 
 def _said_of(shelves: tuple[Shelf, ...], bank: Bank) -> list[str]:
-    notes: list[str] = []
+    notes = said_of_refused(bank.refused)
     for shelf in shelves:
         who = f"{shelf.alias} t={shelf.temperature:g}"
         if shelf.least < shelf.most:
             lacking = len(bank) - shelf.problems
-            none = f", {lacking} problems have none (--complete leaves them out)" if lacking else ""
+            none = f", {counted(lacking, 'problem')} without any (--complete leaves out such)" if lacking else ""
             notes.append(
                 f"{who}: problems have from {shelf.least} to {shelf.most} samples{none}; where what was seen decided "
                 "when to stop drawing, they are no fair draw"
@@ -264,6 +277,16 @@ def _said_of(shelves: tuple[Shelf, ...], bank: Bank) -> list[str]:
         remedy = "give --pool FILE with prices" if lack else "name another column to price with --cost-column"
         notes.append(f"costs of {', '.join(lack or unpriced)} are unknown ({why}): {remedy}")
     return notes
+
+
+def _of_scores(bank: Bank) -> dict[str, str]:
+    """The fingerprint of all scores, and of what they cost; none where there are none."""
+    said = [
+        f"{problem.id}\n{sorted(problem.scores.items())}\n{sorted(problem.scoring.items())}"
+        for problem in bank.problems
+        if problem.scores
+    ]
+    return {"scores": hashlib.sha256("\n".join(sorted(said)).encode()).hexdigest()} if said else {}
 
 
 def facts(opened: Opened) -> dict[str, Any]:

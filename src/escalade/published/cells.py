@@ -15,8 +15,9 @@ import pandas as pd
 
 from escalade.errors import RouteError, ScoreError, TableError
 from escalade.pool import Pool
-from escalade.problems import CALIBRATED, SCORE
+from escalade.problems import CALIBRATED, SCORE, SCORING, Scoring, scoring_in
 from escalade.routes import Kind, Route, Tier, parse_route
+from escalade.routing import FALLBACK, STRATEGY_SCORES
 
 ROUTE = "route"
 """The column of whole routing strings."""
@@ -28,8 +29,9 @@ class Cells:
     def __init__(self, table: pd.DataFrame, pool: Pool, *, route: str, tiers: str, n: str, temperature: str) -> None:
         self._pool = pool
         self._route, self._tiers, self._n, self._temperature = route, tiers, n, temperature
-        names = (ROUTE, route, tiers, n, temperature)
+        names = (ROUTE, FALLBACK, STRATEGY_SCORES, route, tiers, n, temperature)
         self._cells = {name: table[name].tolist() for name in names if name in table}
+        self._scoring = {name: table[name].tolist() for name in table if str(name).startswith(SCORING)}
         self._scores = {
             (alias, prefix): table[f"{prefix}{alias}"].tolist()
             for alias in pool.aliases
@@ -48,6 +50,20 @@ class Cells:
                 raise ScoreError(f"column {prefix + alias!r}: the score is {value!r}; give a probability in [0, 1]")
             out[alias] = float(value)
         return out
+
+    def scoring(self, row: int) -> dict[str, Scoring]:
+        """What the scores of a row took, where its table says so."""
+        return scoring_in({name: values[row] for name, values in self._scoring.items()}, "the row")
+
+    def scored(self, row: int) -> tuple[str, ...]:
+        """The models whose scores the strategy looked at that routed the row."""
+        said = self._cell(STRATEGY_SCORES, row)
+        return () if said is None else tuple(filter(None, str(said).split(",")))
+
+    def notes(self, row: int) -> tuple[str, ...]:
+        """What the row says of why it is not routed as its strategy would."""
+        said = self._cell(FALLBACK, row)
+        return () if said is None else (str(said),)
 
     def route(self, row: int) -> Route:
         """The route of a row."""

@@ -18,8 +18,10 @@ from escalade.engines.base import Engine
 from escalade.engines.replay import open_recording
 from escalade.errors import ScoreError, SettingError, TableError
 from escalade.pool import Pool, load_pool
+from escalade.problems import SCORING
 from escalade.routing import read_routing, routing_table, write_routing
-from escalade.scores import Published, Scores, read_published
+from escalade.scores import Published, read_published
+from escalade.scoring import cost_of
 from escalade.strategies import Strategy, get_strategy, load_strategy, strategies
 
 DATA = ("data", "data/scored", "will_replication/probe_results/DATA/Labelled_SR")
@@ -130,8 +132,7 @@ def read_scored(
     scores = read.scores
     if limit is None or limit >= scores.rows:
         return read
-    columns = {alias: values[:limit] for alias, values in scores.columns.items()}
-    return Published(read.problems.head(limit), Scores(columns, scores.ids[:limit], scores.sources))
+    return Published(read.problems.head(limit), scores.head(limit))
 
 
 def write_routes(
@@ -139,7 +140,8 @@ def write_routes(
 ) -> pd.DataFrame:
     """Return the routing table of a strategy, written to `path` and read back from there.
 
-    A routing string that cannot be read fills the column `error` of its row; the others go on.
+    A routing string that cannot be read fills the column `error` of its row; the others go on. Where the scores say
+    what making them took, columns scoring_cost_usd_ALIAS have it: USD, exact, as text.
 
     Raises:
         StrategyError: the strategy cannot be used.
@@ -150,6 +152,9 @@ def write_routes(
     )
     if table["error"].isna().all():
         table = table.drop(columns="error")
+    for alias, each in published.scores.scoring.items():
+        bills = [cost_of(scoring, pool).usd for scoring in each]
+        table[f"{SCORING}{alias}"] = pd.Series([None if usd is None else str(usd) for usd in bills], dtype=object)
     write_routing(table, path)
     table = read_routing(path)
     wrong = table["is_cascade"] != table["cascade_tiers"].notna()

@@ -18,6 +18,7 @@ from rich.table import Table
 from escalade.cascade.policy import Policy
 from escalade.engines.base import Engine
 from escalade.errors import EscaladeError, ScoreError, StrategyError, TableError
+from escalade.given_scores import said_of_refused
 from escalade.pool import Pool
 from escalade.published.layout import (
     SAVE,
@@ -36,6 +37,7 @@ from escalade.published.table import Columns, filled, routed_job
 from escalade.results import write_answers
 from escalade.routing import breakdown
 from escalade.running import wait_for
+from escalade.strategies.ladder import rungs_of, said_of
 
 Say = Callable[[object], None]
 _LOCAL = (ScoreError, StrategyError, TableError)
@@ -109,6 +111,8 @@ def run_strategies(
     layout = Layout(find_data(data), Path(save if save is not None else SAVE), probing)
     setting = Setting(layout, models, policy.target, seed)
     runs = Runs()
+    if (rungs := rungs_of(models)) and any(strategy.ladder for strategy in chosen):
+        say(f"note: {said_of(rungs, models)}")
     for dataset in dict.fromkeys(
         folder_name(name) for name in (datasets if datasets is not None else layout.datasets())
     ):
@@ -117,7 +121,9 @@ def run_strategies(
         except ScoreError as error:
             _fail(runs, say, dataset, error)
             continue
-        say(f"\n{dataset}: {scored.scores.rows} problems, scores of {', '.join(scored.scores.columns)}")
+        say(f"\n{dataset}: {scored.scores.rows} problems, scores of {', '.join(scored.scores.columns) or 'no model'}")
+        for note in said_of_refused(scored.scores.refused):
+            say(f"note: {note}")
         tables: dict[str, pd.DataFrame] = {}
         for strategy in chosen:
             place = layout.routing(dataset, strategy.name, target)

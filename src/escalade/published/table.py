@@ -18,7 +18,7 @@ from escalade import ledger
 from escalade.cascade.policy import Policy
 from escalade.climb import Answered, Task
 from escalade.errors import InputError, ProblemError, TableError
-from escalade.job import Job
+from escalade.job import Job, charged
 from escalade.limits import Limits
 from escalade.pool import Pool
 from escalade.problems import ID, Problem, problems_from
@@ -95,7 +95,7 @@ def routed_job(
     Raises:
         TableError: there is no column of problems, or none that says how to answer them.
     """
-    columns = columns or Columns()
+    columns, policy = columns or Columns(), policy or Policy()
     if columns.prompt not in table:
         raise TableError(f"the table has no column {columns.prompt!r} of problems; it has {_names(table)}")
     if not {ROUTE, columns.route, columns.tiers} & set(table.columns):
@@ -111,7 +111,7 @@ def routed_job(
         try:
             if not problem.text:
                 raise ProblemError(f"column {columns.prompt!r} has no text: every problem needs one")
-            problem = replace(problem, scores=cells.scores(row))
+            problem = replace(problem, scores=cells.scores(row), scoring=cells.scoring(row))
             route = cells.route(row)
             if route.is_cascade and not escalate:
                 note = f"escalation is off: only the first tier of {route} runs"
@@ -119,11 +119,12 @@ def routed_job(
             if not votes and any(tier.k > 1 for tier in route.tiers):
                 note = "; ".join(filter(None, (note, f"votes are off: one sample a tier of {route}")))
                 route = replace(route, tiers=tuple(replace(tier, k=1) for tier in route.tiers))
-            tasks.append(Task(problem, route))
+            task = Task(problem, route, notes=cells.notes(row))
+            tasks += charged([task], cells.scored(row), policy, pool)
         except InputError as error:
             tasks.append(Task(problem, None, error))
         notes.append(note)
-    job = Job(pool, tuple(tasks), policy or Policy(), Limits(), seed, None, "the routes of a table")
+    job = Job(pool, tuple(tasks), policy, Limits(), seed, None, "the routes of a table")
     return RoutedJob(job, table, columns, tuple(rows), tuple(notes))
 
 
@@ -131,7 +132,8 @@ def filled(routed: RoutedJob, results: Results) -> pd.DataFrame:
     """Return the table with the published columns of the answered rows; all else stays, the index too.
 
     Money is in USD, and input and output add up to the total. The input tokens are those of the prompts that are
-    charged: under billing "once" one prompt a tier. The latency is that of the slowest sample of each tier, summed.
+    charged: under billing "once" one prompt a tier. What scores cost is of the input cost, and has a column
+    scoring_cost_usd where any row is charged with some. The latency is that of the slowest sample of each tier, summed.
     Unknown is NaN or None, never 0.
     """
     names = routed.columns
@@ -156,6 +158,9 @@ def filled(routed: RoutedJob, results: Results) -> pd.DataFrame:
     numbers[names.input_cost] = [bill.input_cost for bill in bills]
     numbers[names.output_cost] = [bill.output_cost for bill in bills]
     numbers[names.total_cost] = [bill.total for bill in bills]
+    if any(item.scoring for item in results.answered):
+        spent = [item.scoring_cost.usd for item in results.answered]
+        numbers["scoring_cost_usd"] = [None if usd is None else float(usd) for usd in spent]
 
     out = routed.table.copy()
     for name, values in (others | numbers).items():
@@ -208,6 +213,7 @@ def _bill(item: Answered, pool: Pool) -> _Bill:
         prompts += each
         completions += [usage.completion for usage in use.usages]
         seconds.append([sample.generation.seconds for sample in use.samples])
+    spent.append((item.scoring_cost, ledger.Cost()))
     known = all(cost.usd is not None for pair in spent for cost in pair)
     return _Bill(
         prompt,

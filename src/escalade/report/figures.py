@@ -11,6 +11,7 @@ from escalade.report import measures
 from escalade.report.drawing import PALETTE
 from escalade.report.runs import Run
 from escalade.report.tables import Table, write, write_interval
+from escalade.wording import counted
 
 WIDTH = 300
 """Width of the plot of a small chart, in pixels: with its axes it fits a phone of 360."""
@@ -89,13 +90,13 @@ def _flow(table: Table) -> dict[str, Any]:
         key: title.removeprefix("Answered ").removeprefix("Answered, ").capitalize()
         for key, title in measures.FATES.items()
     }
-    return _stack(table, titles, _FATE_COLOURS, "asked", "problems")
+    return _stack(table, titles, _FATE_COLOURS, "asked", "problem")
 
 
 def _savings(table: Table) -> dict[str, Any]:
     titles = {"drawn": "Drawn", "cancelled": "Cancelled", "saved": "Saved"}
     colours = {"drawn": PALETTE["accent"], "cancelled": PALETTE["wrong"], "saved": PALETTE["climb"]}
-    return _stack(table, titles, colours, "seats", "seats")
+    return _stack(table, titles, colours, "seats", "seat")
 
 
 def _stack(table: Table, titles: dict[str, str], colours: dict[str, str], whole: str, unit: str) -> dict[str, Any]:
@@ -109,7 +110,7 @@ def _stack(table: Table, titles: dict[str, str], colours: dict[str, str], whole:
             n = record[key]
             if n:
                 middle, wide = start + n / 2, n / most * WIDTH > 8 + 7 * len(str(n))
-                words = f"{record['tier']}: {title.lower()}, {n} of {record[whole]} {unit}"
+                words = f"{record['tier']}: {title.lower()}, {n} of {counted(record[whole], unit)}"
                 values.append(
                     {"tier": record["tier"], "part": title, "from": start, "to": start + n, "middle": middle}
                     | {"said": str(n) if wide else "", "words": words}
@@ -117,7 +118,7 @@ def _stack(table: Table, titles: dict[str, str], colours: dict[str, str], whole:
             start += n
     shown = [key for key in titles if any(record[key] for record in records)]
     scale = {"domain": [titles[key] for key in shown], "range": [colours[key] for key in shown]}
-    x = {"type": "quantitative", "scale": {"domain": [0, most], "nice": False}, "axis": _axis(unit, most)}
+    x = {"type": "quantitative", "scale": {"domain": [0, most], "nice": False}, "axis": _axis(f"{unit}s", most)}
     light = [titles[key] for key in shown if colours[key] in (PALETTE["climb"], PALETTE["plain"])]
     layers: list[dict[str, Any]] = [
         {
@@ -209,7 +210,10 @@ def _beside_intervals() -> list[dict[str, Any]]:
 def _costs(table: Table) -> dict[str, Any]:
     records = table.records()
     if any(record["share"] is None for record in records):
-        values = [{**r, "value": float(r["samples"]), "said": f"{r['samples']} samples, cost unknown"} for r in records]
+        values = [
+            {**r, "value": float(r["samples"]), "said": f"{counted(int(r['samples']), 'sample')}, cost unknown"}
+            for r in records
+        ]
         axis: dict[str, Any] = {"title": "samples (costs are not all known)", "tickCount": 5}
         top = max(r["value"] for r in values) or 1.0
     else:

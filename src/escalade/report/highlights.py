@@ -7,6 +7,7 @@ from typing import NamedTuple
 from escalade.report.runs import Run, Story
 from escalade.report.tables import Column, Table, Value, write, write_interval
 from escalade.statistics.intervals import wilson
+from escalade.wording import counted
 
 
 class Notable(NamedTuple):
@@ -55,11 +56,12 @@ def headline(run: Run) -> str:
     if run.graded:
         low, high = wilson(run.correct, run.graded)
         said = (
-            f"{run.name} answered {run.correct} of {run.graded} problems right, "
+            f"{run.name} answered {run.correct} of {counted(run.graded, 'problem')} right, "
             f"{write_interval(run.correct / run.graded, low, high, 'share')}"
         )
     else:
-        said = f"{run.name} answered {problems} problems; without gold answers nobody can say how many are right"
+        answered = counted(problems, "problem")
+        said = f"{run.name} answered {answered}; without gold answers nobody can say how many are right"
     cost = "unknown cost" if run.cost is None else f"{write(run.cost / problems, 'usd')} USD a problem"
     ended = run.summary.get("ended_by") or ("it was interrupted" if run.summary.get("interrupted") else None)
     return f"{said}, at {cost}." + (f" The run ended early: {ended}." if ended else "")

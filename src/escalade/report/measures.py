@@ -223,6 +223,10 @@ def costs(run: Run) -> Table:
                 None if cost is None else cost / len(visits),
             )
         )
+    if any(story.scores != 0 for story in run.stories):
+        scores, asked = _total(story.scores for story in run.stories), len(run.stories)
+        of_whole = float(scores / whole) if scores is not None and whole else None
+        rows.append(("scores", asked, None, None, scores, of_whole, None if scores is None else scores / asked))
     return Table(
         "costs",
         "Cost by tier",

@@ -138,7 +138,10 @@ _SHOWN_ELSEWHERE = ("tiers", "statuses", "verdict", "rivals", "notes", "left_out
 
 def _facts(facts: Mapping[str, Any]) -> list[_Fact]:
     """Settings and fingerprints, nested ones under dotted names; what other parts of the page show is left out."""
-    return [_Fact(name, value) for key, found in facts.items() for name, value in _flat(key, found)]
+    shown = dict(facts)
+    if "statuses" in facts and shown.get("notes"):  # of a run: no other part has them
+        shown["note"] = "; ".join(map(str, shown["notes"]))
+    return [_Fact(name, value) for key, found in shown.items() for name, value in _flat(key, found)]
 
 
 def _flat(key: str, value: Any) -> list[tuple[str, str]]:

@@ -10,6 +10,7 @@ from escalade.report.runs import Run
 from escalade.report.tables import Column, Table, Value, write, write_money
 from escalade.statistics.intervals import mcnemar, non_inferior, paired_difference, wilson
 from escalade.statistics.resampling import cost_ratio
+from escalade.wording import counted
 
 MARGIN = 0.01
 """A run is no worse where it loses less than this share of the problems."""
@@ -145,7 +146,7 @@ def _verdict(reference: Run, duels: list[_Duel]) -> str:
         return (
             f"{best.name} is shown to be no more than {MARGIN * 100:g} point worse than {reference.name} and costs "
             f"{write(best.ratio, 'ratio')} times as much (95 % {write(best.ratio_low, 'ratio')} to "
-            f"{write(best.ratio_high, 'ratio')}) on {best.problems} problems. {alone}"
+            f"{write(best.ratio_high, 'ratio')}) on {counted(best.problems, 'problem')}. {alone}"
         )
     better = [duel for duel in duels if duel.low > 0]
     if better:

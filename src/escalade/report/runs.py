@@ -114,7 +114,7 @@ class Story:
     right: bool | None
     confidence: float | None
     cost: Decimal | None
-    """In USD, the sum of the tiers; None is unknown."""
+    """In USD, the sum of tiers and scores; None is unknown."""
     status: str
     decided_by: str | None
     notes: str | None
@@ -123,6 +123,8 @@ class Story:
     """Graded samples."""
     samples_right: int
     tiers: tuple[TierStory, ...]
+    scores: Decimal | None = Decimal(0)
+    """In USD, what its scores cost; None is unknown."""
 
 
 @dataclass(frozen=True)
@@ -167,7 +169,7 @@ def read_run(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     summary = _summary(folder / SUMMARY)
-    answers = _table(folder / ANSWERS, _ANSWERS)
+    answers = _table(folder / ANSWERS, _ANSWERS, ("scoring",))
     drawn = _drawn(_table(folder / SAMPLES, _SAMPLES))
     stories = tuple(_story(row, drawn, folder / ANSWERS) for row in answers)
     if not stories:
@@ -198,8 +200,8 @@ def _summary(path: Path) -> Mapping[str, Any]:
     return dict(found)
 
 
-def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
-    """The rows of a Parquet table, missing values as None."""
+def _table(path: Path, columns: tuple[str, ...], also: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """The rows of a Parquet table, missing values as None; some columns are not in tables of older versions."""
     import pyarrow.parquet as parquet
 
     try:
@@ -214,7 +216,8 @@ def _table(path: Path, columns: tuple[str, ...]) -> list[dict[str, Any]]:
         lacking = next((name for name in columns if name not in file.schema_arrow.names), None)
         if lacking is not None:
             raise TableError(f"{path} has no column {lacking!r}: it is not what a run writes")
-        rows: list[dict[str, Any]] = file.read(columns=list(columns)).to_pylist()
+        there = [*columns, *(name for name in also if name in file.schema_arrow.names)]
+        rows: list[dict[str, Any]] = file.read(columns=there).to_pylist()
     return rows
 
 
@@ -238,7 +241,12 @@ def _story(row: Mapping[str, Any], drawn: Mapping[str, list[tuple[str | None, bo
         raise TableError(f"{path}: the trace of problem {ident!r} lacks {error.args[0]!r}: run it again") from error
     except (TypeError, ValueError, IndexError, InvalidOperation, RecursionError) as error:
         raise TableError(f"{path}: the trace of problem {ident!r} cannot be read: {error}") from error
-    costs = [tier.cost for tier in tiers]
+    try:
+        charges = [each["cost_usd"] for each in json.loads(row.get("scoring") or "[]")]
+        scores = None if None in charges else sum((Decimal(each) for each in charges), Decimal(0))
+    except (KeyError, TypeError, ValueError, InvalidOperation) as error:
+        raise TableError(f"{path}: the scores of problem {ident!r} cannot be read: {error}") from error
+    costs = [*(tier.cost for tier in tiers), scores]
     known = row["total_cost_usd"] is not None and None not in costs
     return Story(
         id=ident,
@@ -255,6 +263,7 @@ def _story(row: Mapping[str, Any], drawn: Mapping[str, list[tuple[str | None, bo
         samples=len(samples),
         samples_right=sum(good for _, good in samples),
         tiers=tiers,
+        scores=scores,
     )
 
 

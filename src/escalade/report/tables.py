@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 from escalade.results import replace_file
+from escalade.wording import signed
 
 Value: TypeAlias = str | bool | int | float | Decimal | None
 Kind = Literal["text", "count", "share", "difference", "usd", "ratio", "number", "flag"]
@@ -58,7 +59,7 @@ def write(value: Value, kind: Kind) -> str:
         >>> write(0.6333, "share"), write(-0.012, "difference"), write(0.0000832154, "usd"), write(None, "count")
         ('63.3 %', '−1.2', '0.00008322', '–')
     """
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return "–"
     if isinstance(value, bool):
         return "yes" if value else "no"
@@ -67,7 +68,7 @@ def write(value: Value, kind: Kind) -> str:
     if kind == "share":
         return f"{float(value) * 100:.1f} %"
     if kind == "difference":
-        return f"{float(value) * 100:+.1f}".replace("-", "−").replace("+0.0", "0.0").replace("−0.0", "0.0")
+        return signed(float(value) * 100).replace("-", "−")
     if kind == "usd":
         return "0" if value == 0 else f"{Decimal(f'{Decimal(str(value)):.4g}'):f}"
     if kind == "ratio":

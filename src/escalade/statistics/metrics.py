@@ -214,22 +214,28 @@ def auroc(confidence: ArrayLike, correct: ArrayLike) -> float:
     """Return the chance that a right answer has a higher confidence than a wrong one, ties counting half, shape [N].
 
     (R - n₁(n₁+1)/2) / (n₁ n₀) with R the sum of the mid-ranks of the n₁ right ones (Mann & Whitney 1947; Hanley &
-    McNeil 1982). The confidence may be any number that rises with belief. NaN where all are right or all are wrong.
+    McNeil 1982). The confidence may be any number that rises with belief. Correctness may be expected, y in [0, 1]: the
+    problem then counts y among the right and 1 - y among the wrong. NaN where all are right or all are wrong.
 
     Raises:
-        TableError: no problems, unequal lengths, a confidence that is NaN or infinite, a label that is not 0 or 1.
+        TableError: no problems, unequal lengths, a confidence that is NaN or infinite, correctness outside [0, 1].
 
     Example:
         >>> auroc([0.9, 0.5, 0.5, 0.1], [1, 1, 0, 0])  # pairs: 1, 1, a half, 1
         0.875
+        >>> auroc([0.9, 0.1], [0.75, 0.25])  # (0.75 (0.75 + 0.25 / 2) + 0.25 * 0.75 / 2) / (1 * 1)
+        0.75
     """
-    p, y = _judged(confidence, correct, -math.inf, math.inf)
+    p, y = column("confidence", confidence), column("correct", correct, 0, 1)
+    same_length(confidence=p, correct=y)
     right = float(y.sum())
     wrong = len(y) - right
     if not right or not wrong:
         return math.nan
-    ranks = stats().rankdata(p)
-    return (float(ranks @ y) - right * (right + 1) / 2) / (right * wrong)
+    _, codes = np.unique(p, return_inverse=True)
+    good, bad = np.bincount(codes, weights=y), np.bincount(codes, weights=1 - y)
+    below = np.cumsum(bad) - bad / 2
+    return float(good @ below) / (right * wrong)
 
 
 def risk_coverage(confidence: ArrayLike, correct: ArrayLike) -> RiskCoverage:
@@ -276,7 +282,7 @@ def spearman(a: ArrayLike, b: ArrayLike) -> float:
     return float(x @ y) / scale if scale else math.nan
 
 
-def _judged(confidence: ArrayLike, correct: ArrayLike, low: float = 0, high: float = 1) -> tuple[Column, Column]:
-    p, y = column("confidence", confidence, low, high), labels("correct", correct)
+def _judged(confidence: ArrayLike, correct: ArrayLike) -> tuple[Column, Column]:
+    p, y = column("confidence", confidence, 0, 1), labels("correct", correct)
     same_length(confidence=p, correct=y)
     return p, y

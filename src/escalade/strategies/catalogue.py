@@ -6,15 +6,19 @@ p1 and p7 stand for the scores of 1.5B and 7B, T for the target confidence, c fo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from escalade.errors import StrategyError
-from escalade.strategies.registry import Inputs, strategy
+from escalade.strategies.ladder import LADDER
+from escalade.strategies.registry import Inputs
+from escalade.strategies.registry import strategy as registered
 
 MAX_K = 8
+strategy = partial(registered, ladder=LADDER)
 
 
 def samples_for(score: NDArray[np.float64], most: int = MAX_K) -> NDArray[np.intp]:
@@ -72,7 +76,7 @@ _BOTH = ("1.5B", "7B")
 @strategy("random")
 def _random(inputs: Inputs) -> Any:
     """1.5B, 7B or 72B with equal probability, seeded. The floor that any use of scores has to beat."""
-    models = np.array(["1.5B", "7B", "72B"], dtype=object)
+    models = np.array(LADDER, dtype=object)
     return models[np.random.default_rng(inputs.seed).integers(3, size=inputs.rows)]
 
 
@@ -84,7 +88,7 @@ def _constant(name: str, route: str, doc: str) -> None:
     strategy(name)(rule)
 
 
-for _m in ("1.5B", "7B", "72B"):
+for _m in LADDER:
     _constant(f"always_{_m}", _m, f"Every problem to {_m}, one greedy sample. A fixed point to compare with.")
 
 

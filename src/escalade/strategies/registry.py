@@ -12,21 +12,23 @@ import inspect
 import math
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.machinery import SourceFileLoader
 from numbers import Real
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from escalade.errors import EscaladeError, StrategyError, nearest
+from escalade.errors import EscaladeError, RefusedScoreError, StrategyError, nearest
 from escalade.pool import Pool, load_pool
 from escalade.scores import Scores
+from escalade.strategies.fallback import fallback_route
+from escalade.strategies.ladder import ladder_costs, rungs_of, translated
 
 COSTS: Mapping[str, float] = MappingProxyType({"1.5B": 1.0, "7B": 2.0, "72B": 9.0})
 """What one sample costs, relative to the cheapest model of the published pool."""
@@ -60,6 +62,17 @@ class Inputs:
         return self.scores.rows
 
 
+class Choice(NamedTuple):
+    """The routes that a strategy chooses."""
+
+    routes: NDArray[np.object_]
+    """One routing string a row; plain routes by the full name of their model."""
+    notes: tuple[str, ...]
+    """What is not as the strategy says: that it gives way to a cascade, as scores it needs are refused."""
+    scored: tuple[str, ...]
+    """The models whose scores were looked at; of a strategy that does not say what it needs, all that there are."""
+
+
 Rule = Callable[[Inputs], Any]
 """One routing string a row, as a list, a NumPy array, a pandas Series or Categorical."""
 
@@ -73,11 +86,27 @@ class Strategy:
     aliases: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
     """Aliases of the models whose scores the rule looks at."""
+    ladder: tuple[str, ...] = ()
+    """The published aliases, if the rule is written for them: a pool's `ladder` then stands for them. Else ()."""
 
     @property
     def doc(self) -> str:
         """What the rule's docstring says."""
         return inspect.getdoc(self.rule) or ""
+
+    def rungs(self, pool: Pool) -> dict[str, str]:
+        """Which alias of a pool stands for which of those the rule is written for; {} where each stands for itself."""
+        return rungs_of(pool) if self.ladder else {}
+
+    def needed(self, pool: Pool) -> tuple[str, ...]:
+        """The aliases of a pool whose scores the rule looks at.
+
+        Example:
+            >>> get_strategy("cascade").needed(load_pool("embedded"))
+            ('0.5B', '1.5B')
+        """
+        rungs = self.rungs(pool)
+        return tuple(dict.fromkeys(rungs.get(alias, alias) for alias in self.needs))
 
     def __call__(self, inputs: Inputs) -> Any:
         """Return what the rule gives, as it is."""
@@ -92,38 +121,80 @@ class Strategy:
         costs: Mapping[str, float] | None = None,
         seed: int = 0,
     ) -> NDArray[np.object_]:
-        """Return one routing string a row; plain routes by the full name of the model in `pool`.
-
-        Costs not given are those of the pool, else the published ratios 1 : 2 : 9.
+        """Return one routing string a row: those of `choose`.
 
         Raises:
-            StrategyError: scores it needs are not there, it raised, or what it gave is no column of strings.
+            StrategyError: see `choose`.
 
         Example:
             >>> scores = Scores({"1.5B": [0.95, 0.5], "7B": [0.9, 0.6]})
             >>> get_strategy("cascade").routes(scores, target=0.9).tolist()
             ['Qwen/Qwen2.5-Math-1.5B-Instruct', 'Qwen/Qwen2.5-Math-72B-Instruct']
         """
+        return self.choose(scores, target=target, pool=pool, costs=costs, seed=seed).routes
+
+    def choose(
+        self,
+        scores: Scores,
+        *,
+        target: float = 0.9,
+        pool: Pool | None = None,
+        costs: Mapping[str, float] | None = None,
+        seed: int = 0,
+    ) -> Choice:
+        """Return one routing string a row, and what is to be said of them.
+
+        Where scores that the rule needs are refused, every row goes by one cascade instead (`fallback_route`). A
+        published rule takes the models of the pool's `ladder` for 1.5B, 7B and 72B, and so its routes have them.
+
+        Args:
+            scores: of the pool's models.
+            target: the target confidence.
+            pool: the published one if None.
+            costs: relative costs by alias of the pool, in the place of the pool's own; published ratios are 1 : 2 : 9.
+            seed: of rules that draw.
+
+        Raises:
+            StrategyError: scores it needs are not there, it raised, or what it gave is no column of strings.
+
+        Example:
+            >>> poor = Scores({"1.5B": [0.95, 0.5], "7B": [0.9, 0.6]}, refused={"7B": "AUROC 0.52 [0.47, 0.57]"})
+            >>> get_strategy("cascade").choose(poor).notes[0].split(": ", 1)[0]
+            'scores of 7B are refused (AUROC 0.52 [0.47, 0.57])'
+            >>> set(get_strategy("cascade").choose(poor).routes)
+            {'mv_cascade_1.5B_k4_t0.7_7B_k4_t0.7_72B_k1_t0.0'}
+        """
         pool = pool or load_pool("qwen2.5-math")
-        missing = [alias for alias in self.needs if alias not in scores]
+        rungs, needed = self.rungs(pool), self.needed(pool)
+        missing = [alias for alias in needed if alias not in scores and alias not in scores.refused]
         if missing:
             raise StrategyError(
                 f"strategy {self.name!r} needs scores of {' and '.join(missing)}; there are scores of "
                 f"{', '.join(scores.columns) or 'no model'}: add the column score_{missing[0]}, "
                 "or choose another (`escalade strategies`)"
             )
-        if costs is None:
-            costs = {**COSTS, **{m.alias: m.cost for m in pool.models if m.cost is not None}}
-        inputs = Inputs(scores, target, costs, seed)
+        inputs = Inputs(_under(rungs, scores), target, _costs(rungs, costs, pool), seed)
+        refused = [alias for alias in needed if alias in scores.refused]
+        if refused:
+            return self._fallen_back(refused, scores, pool)
         try:
             given = self.rule(inputs)
+        except RefusedScoreError as error:  # of a strategy that does not say what it needs
+            return self._fallen_back([rungs.get(error.alias, error.alias)], scores, pool)
         except EscaladeError:
             raise
         except Exception as error:
             raise StrategyError(f"strategy {self.name!r} raised {type(error).__name__}: {error}") from error
-        return self._column(given, scores, pool)
+        scored = needed if needed or self.ladder else tuple(scores.columns)
+        return Choice(self._column(given, scores, pool, rungs), (), scored)
 
-    def _column(self, given: Any, scores: Scores, pool: Pool) -> NDArray[np.object_]:
+    def _fallen_back(self, refused: Sequence[str], scores: Scores, pool: Pool) -> Choice:
+        route = fallback_route(pool)
+        why = "; ".join(f"scores of {alias} are refused ({scores.refused[alias]})" for alias in refused)
+        routes = np.full(scores.rows, str(route), dtype=object)
+        return Choice(routes, (f"{why}: {route} instead of the strategy {self.name}",), ())
+
+    def _column(self, given: Any, scores: Scores, pool: Pool, rungs: Mapping[str, str]) -> NDArray[np.object_]:
         who = f"strategy {self.name!r} gave"
         try:
             values = given if isinstance(given, pd.Series | pd.Categorical) else np.asarray(given, dtype=object)
@@ -138,16 +209,35 @@ class Strategy:
             if not isinstance(word, str):
                 at = int(np.argmax(codes == code))
                 raise StrategyError(f"{who} {list(values)[at]!r} for row {scores.ids[at]!s}: give a routing string")
-        names = np.array([pool[word].name if word in pool else word for word in distinct], dtype=object)
+        words = [str(translated(word, rungs, pool)) if rungs else word for word in distinct]
+        names = np.array([pool[word].name if word in pool else word for word in words], dtype=object)
         return names[codes]
+
+
+def _under(rungs: Mapping[str, str], scores: Scores) -> Scores:
+    """The scores of a pool's models under the aliases that a rule is written for."""
+    if not rungs:
+        return scores
+    columns = {alias: scores[mine] for alias, mine in rungs.items() if mine in scores}
+    refused = {alias: scores.refused[mine] for alias, mine in rungs.items() if mine in scores.refused}
+    return Scores(columns, scores.ids, {a: scores.sources[rungs[a]] for a in columns}, refused)
+
+
+def _costs(rungs: Mapping[str, str], given: Mapping[str, float] | None, pool: Pool) -> Mapping[str, float]:
+    if rungs:
+        found = {a: given[mine] for a, mine in rungs.items() if mine in given} if given else ladder_costs(rungs, pool)
+        return found or COSTS
+    return {**COSTS, **{m.alias: m.cost for m in pool.models if m.cost is not None}} if given is None else given
 
 
 _registry: dict[str, Strategy] = {}
 _names: dict[str, str] = {}
 
 
-def strategy(name: str, *, aliases: tuple[str, ...] = (), needs: tuple[str, ...] = ()) -> Callable[[Rule], Strategy]:
-    """Register a function from `Inputs` to routing strings under a name.
+def strategy(
+    name: str, *, aliases: tuple[str, ...] = (), needs: tuple[str, ...] = (), ladder: tuple[str, ...] = ()
+) -> Callable[[Rule], Strategy]:
+    """Register a function from `Inputs` to routing strings under a name; see `Strategy` for the rest.
 
     Raises:
         StrategyError: a name has odd characters, or is taken by another function.
@@ -161,7 +251,7 @@ def strategy(name: str, *, aliases: tuple[str, ...] = (), needs: tuple[str, ...]
     """
 
     def register(rule: Rule) -> Strategy:
-        made = Strategy(name, rule, tuple(aliases), tuple(needs))
+        made = Strategy(name, rule, tuple(aliases), tuple(needs), tuple(ladder))
         for word in (name, *made.aliases):
             if not _NAME.fullmatch(word):
                 raise StrategyError(f"strategy name {word!r}: letters, digits and . _ + - only, as it names files")

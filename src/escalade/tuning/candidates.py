@@ -3,27 +3,33 @@
 They are enumerated, not sampled: one sample of each model, votes, and every cascade of two or three models that climbs
 in the order of their cost, tiers in between left out or not. A threshold matters only by the ballots that reach it, so
 that a tier of k votes has one threshold per number of votes, j/k, and a finer confidence one per value it can take.
-Which of them is best is for `escalade.tuning.tuning` to say.
+Where every problem has scores of a model there are gates too: two of these routes, and a score that chooses between
+them (`escalade.tuning.gating`). Which candidate is best is for `escalade.tuning.goals` to say.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from enum import IntEnum
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import combinations, product
 
 import numpy as np
 
+from escalade.cascade.confidence import PRIOR
 from escalade.cascade.policy import Policy
 from escalade.errors import SettingError
 from escalade.evaluation.bank import Bank, Floats, Ints
 from escalade.evaluation.draws import draws_of
-from escalade.evaluation.exact import evaluate
 from escalade.evaluation.inventory import Shelf, by_cost, inventory
-from escalade.evaluation.sheets import Case, sheet, source
+from escalade.evaluation.sheets import Case, priors, sheet, source
+from escalade.problems import SCORING
 from escalade.routes import Kind, Route, Tier
+from escalade.tuning.candidate import Candidate as Candidate
+from escalade.tuning.candidate import Sort as Sort
+from escalade.tuning.candidate import deciding_scores, scored, try_one
+from escalade.tuning.gating import gates_between, halves
 
 VOTES = (2, 3, 4, 5, 6, 8, 12, 16)
 """Samples of a vote."""
@@ -46,36 +52,6 @@ DEFAULT_POLICIES = (Policy(), Policy(confidence="margin"))
 """Two confidences that tell different ballots apart: a share counts abstentions as dissent, a margin does not."""
 
 
-class Sort(IntEnum):
-    """How simple a candidate is: the lower, the simpler."""
-
-    DIRECT = 0
-    VOTE = 1
-    PAIR = 2
-    TRIPLE = 3
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A route and the settings it is to be run with."""
-
-    route: Route
-    policy: Policy
-
-    @property
-    def sort(self) -> Sort:
-        """How simple it is."""
-        tiers = self.route.tiers
-        if len(tiers) == 1:
-            return Sort.DIRECT if tiers[0].k == 1 else Sort.VOTE
-        return Sort.PAIR if len(tiers) == 2 else Sort.TRIPLE
-
-    @property
-    def single(self) -> bool:
-        """Whether it asks one model only."""
-        return self.sort <= Sort.VOTE
-
-
 @dataclass(frozen=True)
 class Trials:
     """What C candidates come to on N problems, in expectation over all draws."""
@@ -86,22 +62,31 @@ class Trials:
     cost: Floats
     """[C, N] USD."""
     notes: tuple[str, ...] = ()
+    between: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """By the place of a candidate that chooses between two routes by a score, their places, the dearer one first."""
 
     def of(self, rows: Ints) -> Trials:
         """Return the trials on some of the problems."""
         return replace(self, correct=self.correct[:, rows], cost=self.cost[:, rows])
 
     def place(self, route: Route) -> int:
-        """Return the place of the first candidate with a route.
+        """Return the place of the first candidate with a route and no gate.
 
         Raises:
             SettingError: there is none.
         """
         for place, candidate in enumerate(self.candidates):
-            if candidate.route == route:
+            if candidate.routes == (route,):
                 return place
         raise SettingError(
             f"route {str(route)!r} is not among the {len(self.candidates)} candidates: try it too (also)"
+        )
+
+    @cached_property
+    def sides(self) -> Ints:
+        """[C, 2] The places of the routes that a score chooses between; where none does, the candidate's own twice."""
+        return np.array([self.between.get(place, (place, place)) for place in range(len(self.candidates))]).reshape(
+            -1, 2
         )
 
     @property
@@ -156,16 +141,26 @@ def try_all(
         )
     candidates = [Candidate(route, policies[0]) for route in also]
     notes: list[str] = []
+    parts, places = list[Candidate](), list[int]()
     for number, policy in enumerate(policies):
         found, said = _enumerated(bank, shelves, policy, exploring=exploring and number == 0)
+        if number == 0:
+            own = halves([each.route for each in found])
+            parts, places = [found[place] for place in own], [len(also) + place for place in own]
         candidates += [each for each in found if number == 0 or not each.single]
         notes += said
+    cuts = {alias: _spread(bank.scores(alias)) for alias in bank.pool.aliases if scored(bank, alias)}
+    gates = gates_between(bank, parts, cuts)
+    plain = len(candidates)
+    candidates += gates.candidates
     correct, cost = np.empty((len(candidates), len(bank))), np.empty((len(candidates), len(bank)))
-    for place, each in enumerate(candidates):
-        evaluation = evaluate(bank, each.route, each.policy, draws=EXPLORING_DRAWS, seed=seed)
-        # Sums of chances may be 1 + 1e-16.
-        correct[place], cost[place] = np.minimum(evaluation.correct, 1.0), evaluation.cost
-    return Trials(tuple(candidates), correct, cost, tuple(dict.fromkeys(notes)))
+    for place, each in enumerate(candidates[:plain]):
+        correct[place], cost[place] = try_one(bank, each, draws=EXPLORING_DRAWS, seed=seed)
+    gates.fill(correct[plain:], cost[plain:])
+    notes += [*gates.notes, *_uncounted(bank, candidates)]
+    between = _by_own_score(bank, candidates[:plain])
+    between |= {plain + n: (places[gate.below], places[gate.above]) for n, gate in enumerate(gates.pairings)}
+    return Trials(tuple(candidates), correct, cost, tuple(dict.fromkeys(notes)), between)
 
 
 def _usable(bank: Bank) -> list[Shelf]:
@@ -182,6 +177,8 @@ def _usable(bank: Bank) -> list[Shelf]:
 def _enumerated(
     bank: Bank, shelves: Sequence[Shelf], policy: Policy, *, exploring: bool
 ) -> tuple[list[Candidate], list[str]]:
+    if policy.confidence == PRIOR:
+        _refuse_unscored(bank, shelves)
     routes = [Route(Kind.VOTE, (tier,)) for shelf in shelves for tier in _tiers(bank, shelf, (1, *VOTES))]
     lower = {shelf: _lower(bank, shelf, policy, LOW) for shelf in shelves}
     top = {shelf: _tiers(bank, shelf, TOP) for shelf in shelves}
@@ -230,8 +227,10 @@ def _lower(bank: Bank, shelf: Shelf, policy: Policy, sizes: Sequence[int]) -> li
 
 
 def _vote_values(bank: Bank, tier: Tier, policy: Policy) -> list[float]:
+    if policy.confidence == PRIOR:
+        return _spread(priors(bank.scores(tier.model), tier.k, policy.prior_strength)[:, 1:])
     own = policy.at(tier.model, tier.temperature, tier.k)
-    if source(own, single=False, scored=_scored(bank, tier.model)) == "share":
+    if source(own, single=False, scored=scored(bank, tier.model)) == "share":
         return [_just_below(votes / tier.k) for votes in range(1, tier.k + 1)]
     draws = draws_of(bank, tier.model, tier.temperature, tier.k)
     if draws is None:
@@ -243,7 +242,7 @@ def _vote_values(bank: Bank, tier: Tier, policy: Policy) -> list[float]:
 def _single_values(bank: Bank, shelf: Shelf, policy: Policy) -> list[float]:
     """Thresholds of a single sample: of the model's scores, else of its samples' logprobs."""
     own = policy.at(shelf.alias, shelf.temperature, 1)
-    by = source(own, single=True, scored=_scored(bank, shelf.alias))
+    by = source(own, single=True, scored=scored(bank, shelf.alias))
     if by == "score":
         return _spread(bank.scores(shelf.alias))
     if by == "logprob":
@@ -253,8 +252,16 @@ def _single_values(bank: Bank, shelf: Shelf, policy: Policy) -> list[float]:
     return []
 
 
-def _scored(bank: Bank, alias: str) -> bool:
-    return not bool(np.isnan(bank.scores(alias)).any())
+def _refuse_unscored(bank: Bank, shelves: Sequence[Shelf]) -> None:
+    """A prior is made of scores: of every model that may hand on, which the dearest does not."""
+    for alias in dict.fromkeys(shelf.alias for shelf in shelves):
+        unknown = np.isnan(bank.scores(alias))
+        if unknown.any() and alias != shelves[-1].alias:
+            first = bank.problems[int(unknown.argmax())].id
+            raise SettingError(
+                f"confidence 'prior' needs a score of {alias} for every problem, and {first!r} has none: "
+                f"give a table with score_{alias} (--scores FILE), or leave 'prior' out (--confidences)"
+            )
 
 
 def _spread(values: Floats) -> list[float]:
@@ -279,3 +286,27 @@ def _entropy(bank: Bank, shelves: Sequence[Shelf], policy: Policy, exploring: bo
                 yield Candidate(route, replace(policy, entropy_bits=bits, max_k=first.k))
             if exploring and first.temperature > 0 and first.k < max(ENTROPY) <= low.least:
                 yield Candidate(route, replace(policy, max_k=max(ENTROPY)))
+
+
+def _by_own_score(bank: Bank, candidates: Sequence[Candidate]) -> dict[int, tuple[int, int]]:
+    """The cascades of two tiers whose first is a single sample that is as sure as its score: gates in another form."""
+    places = {each.route: place for place, each in enumerate(candidates) if each.single}
+    found: dict[int, tuple[int, int]] = {}
+    for place, each in enumerate(candidates):
+        first, last = each.route.tiers[0], each.route.tiers[-1]
+        if each.sort is not Sort.PAIR or first.k > 1 or not deciding_scores(bank, each):
+            continue
+        cheap, dear = (places.get(Route(Kind.VOTE, (replace(tier, threshold=None),))) for tier in (first, last))
+        if cheap is not None and dear is not None:
+            found[place] = dear, cheap
+    return found
+
+
+def _uncounted(bank: Bank, candidates: Sequence[Candidate]) -> list[str]:
+    """A note on scores that candidates decide by, and that come without a word on what they cost."""
+    used = frozenset[str]().union(*(deciding_scores(bank, each) for each in candidates))
+    unknown = [alias for alias in bank.pool.aliases if alias in used and bank.scoring([alias]) is None]
+    if not unknown:
+        return []
+    columns = ", ".join(SCORING + alias for alias in unknown)
+    return [f"what scores of {', '.join(unknown)} cost to make is not counted: there is no column {columns} (in USD)"]

@@ -33,9 +33,11 @@ from escalade.evaluation.replays import Player
 from escalade.routes import Route, executed
 from escalade.samples.sample import sample_seed
 from escalade.statistics.guarantees import Certified, cost_quantile, labels_needed, learn_then_test
+from escalade.tuning.candidate import scoring_of
 from escalade.tuning.candidates import Candidate, Trials
 from escalade.tuning.splits import parts_of
 from escalade.tuning.tuning import Numbers, numbers
+from escalade.wording import counted
 
 Kind = Literal["net loss, betting", "regret, binomial"]
 PLANNING = 0.6
@@ -220,7 +222,7 @@ class Realised(NamedTuple):
     right: Floats
     """[M, n] 0 or 1."""
     usd: Floats
-    """[M, n]"""
+    """[M, n] With what the scores cost that they decide by."""
 
 
 def realised(bank: Bank, rows: Ints, policies: Sequence[Candidate], seed: int) -> Realised:
@@ -237,8 +239,10 @@ def realised(bank: Bank, rows: Ints, policies: Sequence[Candidate], seed: int) -
         (2, 5)
     """
     right, usd = np.empty((len(policies), len(rows))), np.empty((len(policies), len(rows)))
-    routes = [executed(each.route, bank.pool).route for each in policies]
-    places = list(dict.fromkeys((t.model, t.temperature) for route in routes for t in route.tiers))
+    routes = [[executed(route, bank.pool).route for route in each.routes] for each in policies]
+    places = list(dict.fromkeys((t.model, t.temperature) for own in routes for route in own for t in route.tiers))
+    ways = [each.ways(bank).astype(int) for each in policies]
+    scoring = [scoring_of(bank, each) for each in policies]
     times: Counter[str] = Counter()
     for column, row in enumerate(rows.tolist()):
         problem = bank.problems[row].id
@@ -249,9 +253,9 @@ def realised(bank: Bank, rows: Ints, policies: Sequence[Candidate], seed: int) -
             own = random.Random(sample_seed(seed, problem, alias, temperature, times[problem]))
             orders[alias, temperature] = own.sample(range(n), n)
         times[problem] += 1
-        for line, (route, each) in enumerate(zip(routes, policies, strict=True)):
-            run = Player(bank, row, route, each.policy).play(orders)
-            right[line, column], usd[line, column] = run.right, run.usd
+        for line, (own_routes, each) in enumerate(zip(routes, policies, strict=True)):
+            run = Player(bank, row, own_routes[ways[line][row]], each.policy).play(orders)
+            right[line, column], usd[line, column] = run.right, run.usd + scoring[line][row]
     return Realised(right, usd)
 
 
@@ -268,7 +272,9 @@ def _parts(groups: Sequence[Any], seen: Sequence[bool] | None, seed: int) -> tup
     certifying = free[part == 1]
     planning = np.setdiff1d(np.arange(len(groups)), certifying)
     if len(planning) < 2 or not len(certifying):
-        raise SettingError(f"{len(groups)} problems are too few to plan on some and certify on others: give more")
+        raise SettingError(
+            f"{counted(len(groups), 'problem')}: too few to plan on some and certify on others; give more"
+        )
     return planning, _one_a_group(groups, certifying, seed)
 
 

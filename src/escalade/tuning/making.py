@@ -1,25 +1,22 @@
-"""Making policies: a tuned or certified route as a policy's file, and a file's certificate worked out again.
+"""Making policies: a tuned or certified route as a policy's file, with what it was made from.
 
-What is chosen, measured and tested is in `escalade.evaluation`; this module writes it down with what it was made from,
-and holds what is written against the data.
+What is chosen, measured and tested is said by `escalade.tuning.tuning` and `certificate`; this module writes it down.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from escalade.calibration.calibration import Calibration
 from escalade.cascade.policy import Policy
-from escalade.errors import ProblemError, SettingError, nearest
-from escalade.evaluation.exact import evaluate
+from escalade.errors import SettingError
+from escalade.evaluation.groups import groups_of
+from escalade.evaluation.identity import digests
 from escalade.evaluation.inventory import Shelf, inventory
 from escalade.evaluation.sources import Opened
 from escalade.policies import (
@@ -29,16 +26,16 @@ from escalade.policies import (
     PolicyFile,
     RiskCertificate,
     Settings,
+    TunedOn,
     calibrated,
     conditions_of,
 )
+from escalade.policies import Gate as GateKept
 from escalade.policies import Numbers as NumbersKept
 from escalade.pool import Pool
-from escalade.problems import ID, read_table
 from escalade.routes import Route, parse_route
 from escalade.tuning.candidates import Candidate, Trials, try_all
-from escalade.tuning.certificate import Certification, Verdict, certify, examine
-from escalade.tuning.splits import groups_of
+from escalade.tuning.certificate import Certification
 from escalade.tuning.tuning import Numbers, Tuned
 
 
@@ -63,9 +60,8 @@ class Ground:
     @property
     def seen(self) -> list[bool]:
         """[N] Whether the calibration was fitted on a problem."""
-        problems = [problem.id for problem in self.opened.bank.problems]
-        fitted = set() if self.calibration is None else set(self.calibration.fitted_on(problems))
-        return [problem in fitted for problem in problems]
+        problems = self.opened.bank.problems
+        return [False] * len(problems) if self.calibration is None else self.calibration.fitted_on(problems)
 
 
 def prepare_ground(
@@ -73,6 +69,7 @@ def prepare_ground(
     *,
     confidences: Sequence[str] = ("share", "margin"),
     stop: str = "verdict",
+    prior_strength: float = 4.0,
     calibration: Calibration | None = None,
     also: Sequence[Route] = (),
     groups: Sequence[Any] | None = None,
@@ -86,6 +83,7 @@ def prepare_ground(
         opened: a source.
         confidences: that cascades are tried with; "calibrated" needs a calibration.
         stop: rule of all candidates.
+        prior_strength: votes that a score counts as, where "prior" is among the confidences.
         calibration: what "calibrated" is read from.
         also: routes to be tried in any case.
         groups: [N] of problems that belong together; None looks for near-duplicates.
@@ -106,10 +104,15 @@ def prepare_ground(
     if fitted is not None and "calibrated" not in confidences:
         confidences = [*confidences, "calibrated"]
     policies = [
-        Policy(confidence=name, stop=stop, calibration=fitted if name == "calibrated" else None)
+        Policy(
+            confidence=name,
+            stop=stop,
+            prior_strength=prior_strength,
+            calibration=fitted if name == "calibrated" else None,
+        )
         for name in dict.fromkeys(confidences)
     ]
-    found, note = (list(groups), "groups as given") if groups is not None else groups_of(opened.bank)
+    found, note = (list(groups), "groups as given") if groups is not None else groups_of(opened.bank.problems)
     trials = try_all(opened.bank, policies, also=also, exploring=exploring, seed=seed)
     names = tuple(policy.confidence for policy in policies)
     return Ground(opened, found, note, trials, names, exploring, calibration, seed, **asked)
@@ -132,25 +135,6 @@ def reference_route(text: str | None, opened: Opened) -> Route | None:
     return parse_route(text, pool)
 
 
-def groups_in(path: str | Path, column: str, opened: Opened) -> list[str]:
-    """[N] the group of each problem, from a column of the problems' file.
-
-    Raises:
-        ProblemError: no such column, no id, or a problem without a row.
-    """
-    table = read_table(Path(path))
-    name = next((name for name in ID if name in table), None)
-    if name is None or column not in table:
-        known = [str(c) for c in table]
-        lacking = column if name is not None else "id"
-        raise ProblemError(f"{path} has no column {lacking!r}; it has {', '.join(known)}{nearest(lacking, known)}")
-    rows = dict(zip(table[name].map(str), table[column].map(str), strict=True))
-    missing = next((p.id for p in opened.bank.problems if p.id not in rows), None)
-    if missing is not None:
-        raise ProblemError(f"{path} has no row for problem {missing!r}: every problem needs its {column}")
-    return [rows[problem.id] for problem in opened.bank.problems]
-
-
 def tuned_policy(ground: Ground, tuned: Tuned, *, name: str, day: date) -> PolicyFile:
     """Return the file of a tuned policy."""
     single = tuned.single_held_out
@@ -158,6 +142,7 @@ def tuned_policy(ground: Ground, tuned: Tuned, *, name: str, day: date) -> Polic
     return PolicyFile(
         name=name,
         route=str(tuned.chosen.route),
+        gate=GateKept.of(tuned.chosen.gate),
         settings=settings_of(tuned.chosen.policy),
         made_from=_made_from(ground, goal_of(tuned), day),
         numbers=NumbersKept(
@@ -192,6 +177,7 @@ def certified_policy(ground: Ground, found: Certification, *, name: str, day: da
     return PolicyFile(
         name=name,
         route=str(found.chosen.route),
+        gate=GateKept.of(found.chosen.gate),
         settings=settings_of(found.chosen.policy),
         made_from=_made_from(ground, goal, day),
         certificate=RiskCertificate(
@@ -208,88 +194,13 @@ def certified_policy(ground: Ground, found: Certification, *, name: str, day: da
             seed=found.seed,
         ),
         cost_certificate=cost,
+        tuned_on=TunedOn(problems=digests(ground.opened.bank.problems)),
         calibration=ground.calibration if found.chosen.policy.confidence == "calibrated" else None,
     )
 
 
-@dataclass(frozen=True)
-class Recertified:
-    """What became of a certificate when it was worked out again."""
-
-    same_data: bool
-    """Whether problems, samples and pool are those of the certificate."""
-    holds: bool
-    differences: tuple[str, ...]
-    """Between the file and what the same data give."""
-    verdict: Verdict | None
-    """Of other data: a new one, no certificate."""
-
-
-def recertify(file: PolicyFile, opened: Opened, *, groups: Sequence[Any] | None = None) -> Recertified:
-    """Return whether a policy's certificate follows from the data; on other data, what they say of the policy.
-
-    On the certificate's own data all is done again: split, path, tests, cost. Other problems test the one policy; the
-    same problems with other samples or prices confirm nothing.
-
-    Raises:
-        SettingError: the file has no certificate, or its models were not recorded here.
-    """
-    kept, made = file.certificate, file.made_from
-    if kept is None or made is None:
-        raise SettingError(
-            f"policy {file.name!r} has no certificate: escalade tune --max-loss E makes one; this one was tuned without"
-        )
-    pool, bank = opened.bank.pool, opened.bank
-    reference = parse_route(kept.reference, pool)
-    ours = {f"{name}_sha256": value for name, value in opened.fingerprints.items()}
-    differences = [
-        f"{name}: the file says {said}, the data {ours[name]}"
-        for name in ("problems_sha256", "samples_sha256", "pool_sha256")
-        if (said := getattr(made, name)) != ours[name]
-    ]
-    alpha = 0.1 if file.cost_certificate is None else file.cost_certificate.alpha
-    if differences and made.problems_sha256 == ours["problems_sha256"]:
-        # These problems laid the path: they cannot give a new verdict.
-        return Recertified(True, False, tuple(differences), None)
-    if differences:
-        policies = [Candidate(reference, file.policy()), Candidate(file.parsed(pool), file.policy())]
-        trials = _few(opened, policies)
-        budget = None if file.cost_certificate is None else file.cost_certificate.budget_usd
-        own = groups if groups is not None else groups_of(bank)[0]
-        found = examine(
-            bank, trials, 1, 0, kept.max_loss, level=kept.confidence_level, budget=budget, groups=own, seed=kept.seed
-        )
-        return Recertified(False, found.holds, tuple(differences), found)
-    ground = prepare_ground(
-        opened,
-        confidences=made.confidences,
-        stop=file.settings.stop,
-        calibration=file.calibration,
-        also=[reference],
-        groups=groups,
-        exploring=made.exploring,
-        seed=made.seed,
-    )
-    again = certify(
-        bank,
-        ground.trials,
-        reference,
-        kept.max_loss,
-        level=kept.confidence_level,
-        alpha=alpha,
-        groups=ground.groups,
-        seen=ground.seen,
-        seed=kept.seed,
-    )
-    if again.chosen is None:
-        return Recertified(True, False, ("no policy of the path is certified by these data",), None)
-    anew = certified_policy(ground, again, name=file.name, day=made.date)
-    differences = _differences(file, anew)
-    return Recertified(True, not differences, tuple(differences), None)
-
-
 def label(candidate: Candidate) -> str:
-    """Say a candidate: its routing string, and the settings that are not the usual ones.
+    """Say a candidate: its routing string, or two with their gate, and the settings that are not the usual ones.
 
     Example:
         >>> from escalade.tuning.candidates import Candidate
@@ -297,8 +208,10 @@ def label(candidate: Candidate) -> str:
         'mv_7B_k3_t0.7 (confidence margin)'
     """
     usual, own = settings_of(Policy()).model_dump(), settings_of(candidate.policy).model_dump()
+    if candidate.policy.confidence != "prior":
+        del own["prior_strength"]
     said = [f"{name} {value}" for name, value in own.items() if value != usual[name]]
-    return f"{candidate.route}" + (f" ({', '.join(said)})" if said else "")
+    return candidate.way + (f" ({', '.join(said)})" if said else "")
 
 
 def settings_of(policy: Policy) -> Settings:
@@ -320,12 +233,6 @@ def _shelves(opened: Opened) -> Sequence[Shelf]:
     return sorted(inventory(opened.bank), key=lambda shelf: (shelf.temperature > 0, -shelf.least))
 
 
-def _few(opened: Opened, candidates: Sequence[Candidate]) -> Trials:
-    found = [evaluate(opened.bank, each.route, each.policy) for each in candidates]
-    correct, cost = np.stack([e.correct for e in found]), np.stack([e.cost for e in found])
-    return Trials(tuple(candidates), np.minimum(correct, 1.0), cost)
-
-
 def _made_from(ground: Ground, goal: str, day: date) -> MadeFrom:
     opened, pool = ground.opened, ground.opened.bank.pool
     return MadeFrom(
@@ -340,6 +247,7 @@ def _made_from(ground: Ground, goal: str, day: date) -> MadeFrom:
         group=ground.group,
         samples_sha256=opened.fingerprints["samples"],
         pool_sha256=opened.fingerprints["pool"],
+        scores_sha256=opened.fingerprints.get("scores"),
         candidates=len(ground.trials.candidates),
         confidences=ground.confidences,
         exploring=ground.exploring,
@@ -374,23 +282,3 @@ def _measured(found: Numbers) -> Measured:
         cost_usd_low=cost_low,
         cost_usd_high=cost_high,
     )
-
-
-def _differences(file: PolicyFile, anew: PolicyFile) -> list[str]:
-    """What the data give otherwise than the file says, key by key; numbers may differ by rounding."""
-    said, found = (f.model_dump(mode="json", exclude={"made_from", "numbers", "calibration"}) for f in (file, anew))
-    return list(_unlike("", said, found))
-
-
-def _unlike(place: str, said: Any, found: Any) -> Iterator[str]:
-    if isinstance(said, dict) and isinstance(found, dict):
-        for key in sorted(said.keys() | found.keys()):
-            yield from _unlike(f"{place}.{key}".lstrip("."), said.get(key), found.get(key))
-    elif isinstance(said, list) and isinstance(found, list) and len(said) == len(found):
-        for number, (one, other) in enumerate(zip(said, found, strict=True)):
-            yield from _unlike(f"{place}[{number}]", one, other)
-    elif isinstance(said, float) and isinstance(found, float):
-        if not math.isclose(said, found, rel_tol=1e-9, abs_tol=1e-12):
-            yield f"{place}: the file says {said!r}, the data {found!r}"
-    elif said != found:
-        yield f"{place}: the file says {said!r}, the data {found!r}"

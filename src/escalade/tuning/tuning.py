@@ -1,15 +1,8 @@
-"""Tuning: the route for a budget or for an accuracy, and what it is worth on problems that had no say in the choice.
+"""Tuning: the route for a goal, and what it is worth on problems that had no say in the choice.
 
-Two goals:
-
-    budget    the most accurate candidate with a mean cost of at most the budget
-    accuracy  the cheapest candidate whose mean accuracy reaches a number, or that of a reference route
-
-A candidate that is best on the problems it is chosen on is partly lucky. Against that, differences are judged by their
-standard error s over problems, times a `caution` z: for a budget, by the lower bound g - z s of the gain g over the
-best affordable single model, which is taken where no bound is above 0; for an accuracy a, by g - z s >= 0 with g = the
-accuracy less a. What luck remains is measured: the whole choice is made anew on the training parts of repeated K-fold
-splits (near-duplicates together), and each problem's held-out numbers come from choices it had no say in.
+What a goal (`escalade.tuning.goals`) chooses is partly lucky. How much is measured: the whole choice is made anew on
+the training parts of repeated K-fold splits (near-duplicates together), and each problem's held-out numbers come from
+choices it had no say in.
 
     optimism = in-sample accuracy - held-out accuracy        (Efron & Tibshirani 1993, chapter 17)
 """
@@ -24,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from escalade.errors import SettingError
-from escalade.evaluation.bank import Floats, Ints
+from escalade.evaluation.bank import Floats
 from escalade.routes import Route
 from escalade.statistics.intervals import (
     Interval,
@@ -35,60 +28,14 @@ from escalade.statistics.intervals import (
     paired_difference,
 )
 from escalade.statistics.resampling import Ratio, cost_ratio
-from escalade.tuning.candidates import Candidate, Sort, Trials
+from escalade.tuning.candidates import Candidate, Trials
+from escalade.tuning.coins import coin
+from escalade.tuning.goals import ROUNDING, Goal, best_single, choose, dearest_single
 from escalade.tuning.splits import parts_of
+from escalade.wording import counted, signed
 
 MARGIN = 0.01
 """Accuracy that may be lost to the reference and still pass for no worse."""
-CAUTION = {"budget": 1.0, "accuracy": 0.0}
-"""Standard errors, where none are named: a cascade has to earn its place, an accuracy is taken as measured."""
-_ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, slots=True)
-class Goal:
-    """What is asked of a route: a budget (USD a problem, on average), or an accuracy (a number, or a reference's).
-
-    Raises:
-        SettingError: none or several of them, or one that is out of range.
-
-    Example:
-        >>> Goal(budget=0.001).sort, Goal(accuracy=0.84).sort
-        ('budget', 'accuracy')
-    """
-
-    budget: float | None = None
-    accuracy: float | Route | None = None
-    caution: float | None = None
-    """Standard errors by which a difference has to be clear; None takes the usual number of the goal."""
-
-    def __post_init__(self) -> None:
-        if (self.budget is None) == (self.accuracy is None):
-            raise SettingError("a goal is a budget or an accuracy: give one of them")
-        if self.budget is not None and not 0 <= self.budget < float("inf"):
-            raise SettingError(f"budget is {self.budget!r}: give USD per problem, at least 0")
-        if isinstance(self.accuracy, float | int) and not 0 <= self.accuracy <= 1:
-            raise SettingError(f"accuracy is {self.accuracy!r}: give a number in [0, 1], as 0.84, or a route")
-        if self.caution is not None and not 0 <= self.caution < float("inf"):
-            raise SettingError(f"caution is {self.caution!r}: give a number of standard errors, at least 0")
-
-    @property
-    def sort(self) -> str:
-        """Of which sort: budget or accuracy."""
-        return "accuracy" if self.budget is None else "budget"
-
-    @property
-    def standard_errors(self) -> float:
-        """The caution."""
-        return CAUTION[self.sort] if self.caution is None else self.caution
-
-
-class Choice(NamedTuple):
-    """Which candidate a goal chooses."""
-
-    place: int
-    met: bool
-    """Whether the goal was met; else it is the cheapest, or the most accurate."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +83,8 @@ class Tuned:
     groups: int
     folds: int
     repeats: int
+    over_coin: Gain | None = None
+    """Where a score chooses between two routes, held-out accuracy less that of a coin in its place, for its money."""
 
     @property
     def optimism(self) -> float:
@@ -146,74 +95,25 @@ class Tuned:
     def verdict(self) -> str:
         """Whether tuning beat the best single model at equal cost on held-out problems, in one sentence."""
         value, (low, high) = self.gain
-        said = f"{100 * value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
-        if (value == 0 and low >= -_ROUNDING and high <= _ROUNDING) or self._same_as_single:
+        said = _points(self.gain)
+        if (value == 0 and low >= -ROUNDING and high <= ROUNDING) or self._same_as_single:
             return "Nothing is gained over the best single model at equal cost: it is what was chosen."
         if low > 0:
-            return f"Held out it beats the best single model at equal cost: {said}."
-        if high < 0:
-            return f"Held out it loses to the best single model at equal cost: {said}."
-        return f"Held out it is not shown to beat the best single model at equal cost: {said}."
+            found = f"Held out it beats the best single model at equal cost: {said}."
+        elif high < 0:
+            found = f"Held out it loses to the best single model at equal cost: {said}."
+        else:
+            found = f"Held out it is not shown to beat the best single model at equal cost: {said}."
+        return found if self.over_coin is None else f"{found} {self._of_the_score(self.over_coin)}"
+
+    def _of_the_score(self, gain: Gain) -> str:
+        """What of the gain is the score's, as any two routes can be mixed."""
+        shown = "" if gain.interval.low > 0 else "not shown to be "
+        return f"The score is {shown}worth more than a coin in its place for the same money: {_points(gain)}."
 
     @property
     def _same_as_single(self) -> bool:
         return self.gain.value == 0 and self.chosen.single
-
-
-def choose(trials: Trials, counts: Ints, goal: Goal) -> Choice:
-    """Return which candidate a goal chooses on some of the problems.
-
-    Args:
-        trials: what the candidates come to on N problems.
-        counts: [N] how often each problem counts, 0 for those that have no say.
-        goal: what is asked.
-
-    Ties go to the cheaper, then to the simpler candidate, then to the first.
-
-    Raises:
-        SettingError: fewer than two problems count.
-
-    Example:
-        >>> from escalade.tuning.candidates import try_all
-        >>> from escalade.evaluation.bank import Bank
-        >>> trials = try_all(Bank.of_recording("shipped").subset(range(20)))
-        >>> place, met = choose(trials, np.ones(20, dtype=int), Goal(accuracy=0.5))
-        >>> bool(trials.correct[place].mean() >= 0.5), met
-        (True, True)
-    """
-    n = int(counts.sum())
-    if n < 2:
-        raise SettingError(f"a choice on {n} problems cannot be judged: give at least 2")
-    weights = counts / n
-    accuracy, cost, sorts = trials.correct @ weights, trials.cost @ weights, trials.sorts
-    if goal.budget is not None:
-        affordable = cost <= goal.budget * (1 + _ROUNDING)
-        if not affordable.any():
-            return Choice(_first(cost, -accuracy, sorts), met=False)
-        singles = affordable & (sorts <= Sort.VOTE)
-        if not singles.any():
-            return Choice(_first(-accuracy, cost, sorts, where=affordable), met=True)
-        best = _first(-accuracy, cost, sorts, where=singles)
-        gain = _lower_bounds(trials, weights, n, trials.correct[best], goal.standard_errors)
-        better = affordable & (gain > _ROUNDING)
-        return Choice(_first(-gain, cost, sorts, where=better) if better.any() else best, met=True)
-    asked = trials.correct[trials.place(goal.accuracy)] if isinstance(goal.accuracy, Route) else goal.accuracy
-    gain = _lower_bounds(trials, weights, n, np.broadcast_to(asked, len(weights)), goal.standard_errors)  # type: ignore[arg-type]
-    reached = gain >= -_ROUNDING
-    if not reached.any():
-        return Choice(_first(-gain, cost, sorts), met=False)
-    return Choice(_first(cost, -accuracy, sorts, where=reached), met=True)
-
-
-def best_single(trials: Trials, counts: Ints, cost: float) -> int:
-    """Return the most accurate candidate of one model that costs at most so much; the cheapest where none does."""
-    weights = counts / counts.sum()
-    accuracy, costs, sorts = trials.correct @ weights, trials.cost @ weights, trials.sorts
-    singles = sorts <= Sort.VOTE
-    within = singles & (costs <= cost * (1 + _ROUNDING))
-    if not within.any():
-        return _first(costs, -accuracy, sorts, where=singles)
-    return _first(-accuracy, costs, sorts, where=within)
 
 
 def tune(
@@ -254,7 +154,7 @@ def tune(
     if not met:
         raise SettingError(_unmet(trials, place, goal))
     single = best_single(trials, everyone, float(trials.cost[place].mean()))
-    against = _dearest(trials) if reference is None else trials.place(reference)
+    against = dearest_single(trials) if reference is None else trials.place(reference)
     known = list(range(problems)) if groups is None else list(groups)
     held = _held_out(trials, goal, known, folds, repeats, seed)
     correct, cost = trials.correct[against], trials.cost[against]
@@ -268,7 +168,7 @@ def tune(
         trials.candidates[single],
         numbers(trials.correct[single], trials.cost[single], known),
         numbers(held.single_correct, held.single_cost, known),
-        _gain(held, known, folds),
+        _gain(held.correct - held.single_correct, held.once[0], held.once[1], known, folds),
         trials.candidates[against],
         numbers(correct, cost, known),
         non_inferior(held.correct, correct, MARGIN, groups=known),
@@ -277,6 +177,9 @@ def tune(
         len(set(known)),
         folds,
         repeats,
+        None
+        if place not in trials.between
+        else _gain(held.correct - held.coin_correct, held.once[0], held.once[2], known, folds),
     )
 
 
@@ -315,7 +218,7 @@ def tune_frontier(
         tune(trials, Goal(budget=float(b)), groups=groups, reference=reference, folds=folds, repeats=repeats, seed=seed)
         for b in budgets
     ]
-    return list({(str(t.chosen.route), str(t.chosen.policy)): t for t in found}.values())
+    return list({(t.chosen.way, str(t.chosen.policy)): t for t in found}.values())
 
 
 def numbers(correct: Floats, cost: Floats, groups: Sequence[Any] | None) -> Numbers:
@@ -335,8 +238,9 @@ class _HeldOut:
     cost: Floats
     single_correct: Floats
     single_cost: Floats
+    coin_correct: Floats
     once: Floats
-    """[2, N] `correct` and `single_correct` of the first split alone."""
+    """[3, N] `correct`, `single_correct` and `coin_correct` of the first split alone."""
     chosen: Counter[int]
     unmet: int
 
@@ -345,21 +249,25 @@ def _held_out(trials: Trials, goal: Goal, groups: Sequence[Any], folds: int, rep
     if folds < 2 or repeats < 1:
         raise SettingError(f"folds is {folds}, repeats {repeats}: give at least 2 folds and 1 repeat")
     if len(set(groups)) < folds:
-        raise SettingError(f"{len(set(groups))} groups of problems are too few for {folds} folds: give fewer folds")
+        raise SettingError(
+            f"the problems are {counted(len(set(groups)), 'group')}, too few for {folds} folds: give fewer folds"
+        )
     n, rng = trials.correct.shape[1], np.random.default_rng(seed)
-    out = _HeldOut(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((2, n)), Counter(), 0)
+    out = _HeldOut(np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros(n), np.zeros((3, n)), Counter(), 0)
     for repeat in range(repeats):
         fold = parts_of(groups, [1.0] * folds, rng)
         for held in range(folds):
             training, rows = (fold != held).astype(np.int64), fold == held
             place, met = choose(trials, training, goal)
             single = best_single(trials, training, float(trials.cost[place] @ training / training.sum()))
+            by_coin = coin(trials, place, training / training.sum())
             out.correct[rows] += trials.correct[place, rows] / repeats
             out.cost[rows] += trials.cost[place, rows] / repeats
             out.single_correct[rows] += trials.correct[single, rows] / repeats
             out.single_cost[rows] += trials.cost[single, rows] / repeats
+            out.coin_correct[rows] += by_coin[rows] / repeats
             if repeat == 0:
-                out.once[:, rows] = trials.correct[[place, single]][:, rows]
+                out.once[:, rows] = trials.correct[place, rows], trials.correct[single, rows], by_coin[rows]
             out.chosen[place] += 1
             out.unmet += not met
     # Sums of shares may be 1 + 1e-16.
@@ -367,43 +275,27 @@ def _held_out(trials: Trials, goal: Goal, groups: Sequence[Any], folds: int, rep
     return out
 
 
-def _gain(held: _HeldOut, groups: Sequence[Any], folds: int) -> Gain:
+def _gain(ahead: Floats, once: Floats, other: Floats, groups: Sequence[Any], folds: int) -> Gain:
     """The mean over all splits, with the interval of one of them, as repeats add no problems.
 
     Widened by sqrt(K / (K - 1)), as training parts overlap (Nadeau & Bengio 2003). On 400 cascades that differ by luck
     alone, 60 problems and 10 x 5 parts, the interval lies above 0 in 2.5 % of 200 simulations; the plain one, over all
     splits, in 17 % of 60.
     """
-    value = float((held.correct - held.single_correct).mean())
-    once, (low, high), _ = paired_difference(held.once[0], held.once[1], groups)
+    value = float(ahead.mean())
+    first, (low, high), _ = paired_difference(once, other, groups)
     wider = (folds / (folds - 1)) ** 0.5
-    return Gain(value, Interval(value - wider * (once - low), value + wider * (high - once)))
+    return Gain(value, Interval(value - wider * (first - low), value + wider * (high - first)))
 
 
-def _lower_bounds(trials: Trials, weights: Floats, n: int, asked: Floats, z: float) -> Floats:
-    """[C] mean of (correct - asked) less z of its standard errors."""
-    mean = trials.correct @ weights - asked @ weights
-    if z == 0:
-        return np.asarray(mean)
-    squares = (trials.correct**2) @ weights - 2 * trials.correct @ (weights * asked) + asked**2 @ weights
-    variance = np.maximum(0.0, squares - mean**2) * n / (n - 1)
-    return np.asarray(mean - z * np.sqrt(variance / n))
-
-
-def _first(*keys: Floats | Ints, where: Any = None) -> int:
-    """Return the place that is first by these keys, the first of them first."""
-    places = np.arange(len(keys[0])) if where is None else np.flatnonzero(where)
-    return int(places[np.lexsort([key[places] for key in reversed(keys)])[0]])
-
-
-def _dearest(trials: Trials) -> int:
-    cost = trials.cost.mean(axis=1)
-    return _first(-cost, trials.sorts, where=trials.sorts == Sort.DIRECT)
+def _points(gain: Gain) -> str:
+    low, high = gain.interval
+    return f"{signed(100 * gain.value)} points ({signed(100 * low)} to {signed(100 * high)})"
 
 
 def _unmet(trials: Trials, nearest: int, goal: Goal) -> str:
     accuracy, cost = float(trials.correct[nearest].mean()), float(trials.cost[nearest].mean())
-    said = f"{trials.candidates[nearest].route} (accuracy {accuracy:.3f}, {cost:.3g} USD a problem)"
+    said = f"{trials.candidates[nearest].way} (accuracy {accuracy:.3f}, {cost:.3g} USD a problem)"
     if goal.budget is not None:
         return f"no candidate costs at most {goal.budget:g} USD a problem: the cheapest is {said}; give a larger budget"
     return f"no candidate reaches the accuracy asked for: the nearest is {said}; ask for less, or record more samples"
