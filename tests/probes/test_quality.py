@@ -29,11 +29,24 @@ def test_a_weight_is_so_many_copies() -> None:
     p, out = outcomes(60)
     weights = np.random.default_rng(1).integers(0, 4, 60)
     bins = (np.arange(60) % 4)[np.argsort(np.argsort(p))]
-    weighted = _figures(p, out, bins, weights[None].astype(float))
+    fold = np.arange(60) % 2
+    weighted = _figures(p, out, bins, fold, weights[None].astype(float))
     copies = Outcomes(*(np.repeat(values, weights) for values in out))
-    plain = _figures(np.repeat(p, weights), copies, np.repeat(bins, weights), np.ones((1, weights.sum())))
+    plain = _figures(
+        np.repeat(p, weights), copies, np.repeat(bins, weights), np.repeat(fold, weights), np.ones((1, weights.sum()))
+    )
     for mine, theirs in zip(weighted, plain, strict=True):
         assert mine[0] == pytest.approx(theirs[0])
+
+
+def test_pairs_across_folds_do_not_count() -> None:
+    p, out = outcomes(200)
+    fold = np.arange(200) % 4
+    told = quality(p, out, range(200), fold=fold)
+    moved = quality(p / 2 + (fold == 1) / 2, out, range(200), fold=fold)  # the probe of one fold says more of all
+    assert (moved.auroc, moved.spearman) == (told.auroc, told.spearman)
+    parts = [roc_auc_score(out.sorted_by[fold == f], p[fold == f]) for f in range(4)]
+    assert min(parts) <= told.auroc.value <= max(parts)  # type: ignore[operator]
 
 
 def test_intervals_cover_the_truth() -> None:

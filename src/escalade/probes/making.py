@@ -76,7 +76,8 @@ def make_probe(
     final = trained(features.blocks, target, fold, found.judged)
     # What a careless test would say of the same features: folds that part near-duplicates.
     used = [features.blocks[place] for place in dict.fromkeys(member.block for member in final.members)]
-    careless = nested(used, target, folds_of(range(len(labels)), folds, seed)).scores
+    apart = folds_of(range(len(labels)), folds, seed)
+    careless = nested(used, target, apart).scores
     problems = digests(labels.problems)
     places = [features.places[member.block] for member in final.members]
     about = About(
@@ -110,22 +111,28 @@ def make_probe(
         seed=seed,
         date=day,
         escalade=version("escalade"),
-        held_out=quality_of(found.scores, labels, kind, grouped.groups, seed),
-        random_folds=quality_of(careless, labels, kind, range(len(labels)), seed),
+        held_out=quality_of(found.scores, labels, kind, grouped.groups, seed, fold),
+        random_folds=quality_of(careless, labels, kind, range(len(labels)), seed, apart),
         words=() if features.text is None else features.text.words,
     )
     idf = np.zeros(0) if features.text is None else features.text.idf
     return Made(Probe(about, tuple(member.line for member in final.members), idf), found.scores, fold)
 
 
-def quality_of(scores: Floats, labels: Labels, kind: Kind, groups: Sequence[Any], seed: int = 0) -> Quality:
-    """Return how good scores of problems are that the probe has not seen; `kind` is what it predicts."""
+def quality_of(
+    scores: Floats, labels: Labels, kind: Kind, groups: Sequence[Any], seed: int = 0, fold: Ints | None = None
+) -> Quality:
+    """Return how good scores of problems are that the probe has not seen; `kind` is what it predicts.
+
+    `fold` says which of several probes each score is from.
+    """
     target = labels.target(kind)
     apart = target.rate if labels.majority is None else labels.majority
     most = float("nan")
     if labels.successes is not None:
         most = ceiling(labels.successes, labels.trials, seed)
-    return quality(scores, Outcomes(apart, target.rate, target.trials), groups, most, seed)
+    outcomes = Outcomes(apart, target.rate, target.trials)
+    return quality(scores, outcomes, groups, fold=fold, ceiling=most, seed=seed)
 
 
 def _strength(scores: Floats, target: Target) -> float | None:

@@ -1,13 +1,15 @@
 """How good scores are on problems that the probe was not made from: ranks, probabilities, and whether to route by them.
 
 Intervals are from a bootstrap over groups of near-duplicates (percentiles; Efron & Tibshirani 1993): a problem's
-duplicates come and go with it.
+duplicates come and go with it. Ranks are compared inside folds: where folds were scored by different probes, a probe
+that was fitted without the easier problems says less of them, and pairs across folds would tell of that
+(Airola et al. 2011).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,6 +26,8 @@ SIMULATIONS = 200
 LEVEL = 0.95
 FEWEST = 10
 """Groups of each outcome: with fewer, all resamples look alike and an interval says more than is known."""
+Ints = NDArray[np.int64]
+_OfRanks = Callable[[Floats, Floats, Floats], tuple[Floats, Floats]]
 _BLOCK = 500_000
 """Numbers of a block of resamples."""
 
@@ -53,9 +57,9 @@ class Quality(Strict):
     """Groups that have a problem of the rarer outcome: whether right or wrong."""
     auroc: Measure
     """Chance that a problem whose majority is right (where only rates are known: a right sample's) is scored higher
-    than one whose is wrong."""
+    than one of the same fold whose is wrong."""
     spearman: Measure
-    """Rank correlation of scores and success rates."""
+    """Rank correlation of scores and success rates, the mean over folds."""
     ceiling: float | None
     """Spearman's correlation of the true chances with success rates of as many samples: no score can be expected to
     reach more. None where each problem was tried once."""
@@ -98,7 +102,13 @@ class Outcomes(NamedTuple):
 
 
 def quality(
-    scores: Floats, outcomes: Outcomes, groups: Sequence[Any], ceiling: float = math.nan, seed: int = 0
+    scores: Floats,
+    outcomes: Outcomes,
+    groups: Sequence[Any],
+    *,
+    fold: Ints | None = None,
+    ceiling: float = math.nan,
+    seed: int = 0,
 ) -> Quality:
     """Return the quality of scores [N] in [0, 1].
 
@@ -106,6 +116,7 @@ def quality(
         scores: of problems that the probe has not seen.
         outcomes: of the same problems.
         groups: [N] of near-duplicates.
+        fold: [N] which of several probes each score is from; None: all are of one.
         ceiling: of Spearman's correlation; NaN is unknown.
         seed: of the resamples.
 
@@ -118,9 +129,9 @@ def quality(
         ('0.931 [0.912, 0.950]', None)
     """
     sampled, bins = grouping(list(map(str, groups)), len(scores)), _bins(scores)
-    once = np.ones((1, len(scores)))
-    plain = _Figures(*(float(values[0]) for values in _figures(scores, outcomes, bins, once)))
-    blocks = [_figures(scores, outcomes, bins, w) for w in _resamples(sampled.codes, sampled.count, seed)]
+    once, folds = np.ones((1, len(scores))), np.zeros(len(scores), dtype=np.int64) if fold is None else fold
+    plain = _Figures(*(float(values[0]) for values in _figures(scores, outcomes, bins, folds, once)))
+    blocks = [_figures(scores, outcomes, bins, folds, w) for w in _resamples(sampled.codes, sampled.count, seed)]
     drawn = _Figures(*(np.concatenate(values) for values in zip(*blocks, strict=True)))
     mean = float(np.average(outcomes.rate, weights=outcomes.trials))
     rng, trials = np.random.default_rng(seed), outcomes.trials.astype(np.int64)
@@ -143,7 +154,7 @@ class _Figures(NamedTuple):
     ece: Any
 
 
-def _bins(scores: Floats) -> NDArray[np.int64]:
+def _bins(scores: Floats) -> Ints:
     """[N] the bin of each score, of about equal mass by rank; equal scores share one."""
     wanted = max(2, min(15, len(scores) // 50))
     place = np.floor(wanted * (stats().rankdata(scores) - 0.5) / len(scores))
@@ -160,45 +171,55 @@ def _resamples(groups: NDArray[np.intp], count: int, seed: int) -> Iterator[Floa
         left -= block
 
 
-def _figures(scores: Floats, outcomes: Outcomes, bins: NDArray[np.int64], weights: Floats) -> _Figures:
+def _figures(scores: Floats, outcomes: Outcomes, bins: Ints, fold: Ints, weights: Floats) -> _Figures:
     """The figures under each of the weights [B, N]; NaN where one is not defined."""
     rate, mass = outcomes.rate, weights.sum(axis=1)
     squares = rate * (1 - scores) ** 2 + (1 - rate) * scores**2
     return _Figures(
-        _auroc(scores, outcomes.sorted_by, weights),
-        _spearman(scores, rate, weights),
+        _over_folds(_auroc, scores, outcomes.sorted_by, fold, weights),
+        _over_folds(_spearman, scores, rate, fold, weights),
         weights @ squares / mass,
         _error(scores, rate, bins, weights),
     )
 
 
-def _error(scores: Floats, rate: Floats, bins: NDArray[np.int64], weights: Floats) -> Floats:
+def _over_folds(figure: _OfRanks, scores: Floats, y: Floats, fold: Ints, weights: Floats) -> Floats:
+    """[B] The figure of each fold, averaged by what it counts for; NaN where it is nowhere defined."""
+    total, mass = np.zeros(len(weights)), np.zeros(len(weights))
+    for one in np.unique(fold):
+        rows = fold == one
+        value, counts = figure(scores[rows], y[rows], weights[:, rows])
+        total += value
+        mass += counts
+    return np.asarray(np.divide(total, mass, out=np.full(len(weights), np.nan), where=mass > 0))
+
+
+def _error(scores: Floats, rate: Floats, bins: Ints, weights: Floats) -> Floats:
     """[B] sum over bins |sum w (p - y)| / sum w."""
     order = np.argsort(bins, kind="stable")
     gaps = np.add.reduceat((weights * (scores - rate))[:, order], _starts(bins[order]), axis=1)
     return np.asarray(np.abs(gaps).sum(axis=1) / weights.sum(axis=1))
 
 
-def _auroc(scores: Floats, y: Floats, weights: Floats) -> Floats:
-    """[B] as `auroc`, each problem counted as often as its weight says."""
+def _auroc(scores: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """[B] pairs in their order and [B] all pairs, each problem counted as often as its weight says."""
     order = np.argsort(scores, kind="stable")
     starts = _starts(scores[order])
     good = np.add.reduceat((weights * y)[:, order], starts, axis=1)
     bad = np.add.reduceat((weights * (1 - y))[:, order], starts, axis=1)
     below = np.cumsum(bad, axis=1) - bad / 2
-    pairs = good.sum(axis=1) * bad.sum(axis=1)
-    return np.asarray(np.divide((good * below).sum(axis=1), pairs, out=np.full(len(weights), np.nan), where=pairs > 0))
+    return (good * below).sum(axis=1), good.sum(axis=1) * bad.sum(axis=1)
 
 
-def _spearman(a: Floats, b: Floats, weights: Floats) -> Floats:
-    """[B] as `spearman`, each problem counted as often as its weight says."""
-    x, y = _ranks(a, weights), _ranks(b, weights)
-    middle = (weights.sum(axis=1, keepdims=True) + 1) / 2
+def _spearman(a: Floats, b: Floats, weights: Floats) -> tuple[Floats, Floats]:
+    """[B] `spearman` times the weight of all problems and [B] that weight, 0 where it is not defined."""
+    x, y, mass = _ranks(a, weights), _ranks(b, weights), weights.sum(axis=1)
+    middle = (mass[:, None] + 1) / 2
     x, y = x - middle, y - middle
     scale = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
-    return np.asarray(
-        np.divide((weights * x * y).sum(axis=1), scale, out=np.full(len(weights), np.nan), where=scale > 1e-9)
-    )
+    known = scale > 1e-9
+    found = np.divide((weights * x * y).sum(axis=1), scale, out=np.zeros(len(weights)), where=known)
+    return found * mass, mass * known
 
 
 def _ranks(values: Floats, weights: Floats) -> Floats:
