@@ -8,8 +8,7 @@ import pytest
 from escalade.errors import InputError, SettingError
 from escalade.pool import load_pool
 from escalade.probes.labels import Labels
-from escalade.probes.opening import Request, Wanted, open_labels, open_source, texts_of
-from escalade.problems import Problem
+from escalade.probes.opening import Request, Wanted, open_labels, open_source
 from tests.probes.planted import planted
 from tests.probes.test_making import made
 
@@ -94,11 +93,6 @@ def test_states_are_those_of_the_model_or_of_another() -> None:
     assert own.model is not None and other.model is not None
     assert (own.model.alias, other.model.alias) == ("0.5B", "1.5B")
     assert open_source(wanted("hidden", layers="12, 3,12"), POOL, "0.5B").layers == (3, 12)
-
-
-def test_a_problem_without_a_text_is_named() -> None:
-    with pytest.raises(SettingError, match="problem 'b' has no text"):
-        texts_of([Problem("a", "1 + 1?"), Problem("b", "")])
 
 
 def test_labels_say_where_they_are_from(table: Path, asked: Path) -> None:

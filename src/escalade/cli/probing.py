@@ -5,11 +5,9 @@ from __future__ import annotations
 import datetime
 from collections.abc import Sequence
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from rich.markup import escape
 from rich.table import Table
@@ -19,7 +17,7 @@ from escalade.cli.display import as_json as print_json
 from escalade.cli.display import aside, console, counting
 from escalade.errors import SettingError
 from escalade.evaluation.sources import SHIPPED
-from escalade.pool import Pool, load_pool
+from escalade.pool import load_pool
 from escalade.probes.judging import judge
 from escalade.probes.making import make_probe
 from escalade.probes.opening import (
@@ -30,13 +28,12 @@ from escalade.probes.opening import (
     open_labels,
     open_source,
     problems_of,
-    texts_of,
 )
 from escalade.probes.probe import Probe, read_probe
 from escalade.probes.quality import Quality
-from escalade.probes.reading import Raw, features_of, raw_scores
+from escalade.probes.reading import features_of, texts_of
 from escalade.probes.regret import Regret, regrets
-from escalade.score_files import write_published
+from escalade.probes.scoring import score, write_scores
 
 
 class Training(NamedTuple):
@@ -129,56 +126,22 @@ def show_scored(
     for path, probe in zip(paths, probes, strict=True):
         model = probe.check(chosen)
         with counting("problems read") as progress:
-            raw = raw_scores(probe, texts_of(asked), chosen, encoder=encoder, cache=cache, progress=progress)
-        scores, usd = probe.platt.at(raw.values), _costs(probe, raw, chosen)
-        about = probe.about
-        table = pd.DataFrame(
-            {
-                "idx": [problem.id for problem in asked],
-                "problem": [problem.text for problem in asked],
-                "original_solution": [problem.solution or problem.gold for problem in asked],
-                "score": 1 / (1 + np.exp(-raw.values)),
-                "calibrated_score": scores,
-                "prompt_tokens": pd.array(
-                    [None] * len(asked) if raw.tokens is None else raw.tokens.tolist(), dtype="Int64"
-                ),
-                "scoring_cost_usd": [np.nan if amount is None else float(amount) for amount in usd],
-            }
+            found = score(probe, asked, chosen, encoder=encoder, cache=cache, progress=progress)
+        file = write_scores(
+            found, probe, asked, chosen, place.out, dataset=dataset, probing=probing, replace=place.replace
         )
-        refusal = about.held_out.refusal
-        file = write_published(
-            place.out,
-            probing,
-            dataset,
-            about.model.name,
-            maxlen=chosen.max_tokens_of(model),
-            k=about.k,
-            temp=about.temperature,
-            table=table,
-            note={
-                "probe": about.name,
-                "sha256": probe.sha256,
-                "features": about.features,
-                "scoring_model": None if about.reading is None else about.reading.model,
-                "refused": refusal,
-                "prior_strength": about.prior_strength,
-            },
-            replace=place.replace,
-        )
-        paid = [amount for amount in usd if amount is not None]
-        total = sum(paid, Decimal(0)) if len(paid) == len(usd) else None
         said.append(
             {
                 "probe": str(path),
                 "alias": model.alias,
                 "problems": len(asked),
                 "seen": sum(probe.seen(asked)),
-                "mean": float(scores.mean()),
-                "low": float(scores.min()),
-                "high": float(scores.max()),
-                "tokens": None if raw.tokens is None else int(raw.tokens.sum()),
-                "cost_usd": None if total is None else f"{total:f}",
-                "refused": refusal,
+                "mean": float(found.scores.mean()),
+                "low": float(found.scores.min()),
+                "high": float(found.scores.max()),
+                "tokens": None if found.tokens is None else int(found.tokens.sum()),
+                "cost_usd": None if found.total is None else f"{found.total:f}",
+                "refused": probe.about.held_out.refusal,
                 "file": str(file),
             }
         )
@@ -206,12 +169,10 @@ def show_judged(
         known: Known | None = None
         for path, probe in zip(paths, probes, strict=True):
             known = open_labels(replace(request, model=None), of=probe)
+            asked = known.labels.problems
             with counting("problems read") as progress:
-                raw = raw_scores(
-                    probe, texts_of(known.labels.problems), known.pool, encoder=encoder, cache=cache, progress=progress
-                )
-            values = probe.platt.at(raw.values)
-            found = judge(probe, known.labels, values, known.grouped.groups, data)
+                scored = score(probe, asked, known.pool, encoder=encoder, cache=cache, progress=progress)
+            found = judge(probe, known.labels, scored.scores, known.grouped.groups, data)
             judged.append(
                 {
                     "probe": str(path),
@@ -224,10 +185,8 @@ def show_judged(
                 }
             )
             if not found.seen:
-                scores[known.labels.alias] = values
-                cost = cost + np.array(
-                    [np.nan if usd is None else float(usd) for usd in _costs(probe, raw, known.pool)]
-                )
+                scores[known.labels.alias] = scored.scores
+                cost = cost + scored.floats
         if known is not None and known.opened is not None and scores and len(known.sampled) > 1:
             for each in regrets(known.opened.bank, scores, cost, list(map(str, known.grouped.groups))):
                 routed.append({"data": data, "by": list(scores), **_plain(each)})
@@ -252,17 +211,6 @@ def requests_of(
         )
     files: Sequence[str | None] = problems or [None] * len(labels)
     return [Request(source, file, pool, k=k, group=group) for source, file in zip(labels, files, strict=True)]
-
-
-def _costs(probe: Probe, raw: Raw, pool: Pool) -> list[Decimal | None]:
-    """USD that each score costs: the tokens that were read, at the price of input; None is unknown."""
-    count = len(raw.values)
-    if probe.about.reading is None:
-        return [Decimal(0)] * count
-    model = next((model for model in pool.models if model.name == probe.about.reading.model), None)
-    if model is None or model.price is None or raw.tokens is None:
-        return [None] * count
-    return [Decimal(int(tokens)) * model.price.input / 1_000_000 for tokens in raw.tokens]
 
 
 def _show(probe: Probe) -> None:

@@ -172,15 +172,3 @@ def open_source(wanted: Wanted, pool: Pool, alias: str) -> Source:
 def problems_of(source: str, pool: Pool) -> list[Problem]:
     """Return the problems of a file, or those that ship with the package."""
     return read_problems(shipped_problems() if source == SHIPPED else source, answer_kind=pool.answer_kind)
-
-
-def texts_of(problems: Sequence[Problem]) -> list[str]:
-    """Return the texts of problems.
-
-    Raises:
-        SettingError: one has none.
-    """
-    bare = next((problem.id for problem in problems if not problem.text), None)
-    if bare is not None:
-        raise SettingError(f"problem {bare!r} has no text to read features of: give --problems FILE")
-    return [problem.text for problem in problems]

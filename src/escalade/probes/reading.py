@@ -18,6 +18,7 @@ from escalade.probes.ridge import Floats
 from escalade.probes.states import States, identity_of, read_states
 from escalade.probes.text import NAMES, TextFeatures
 from escalade.probes.training import Block
+from escalade.problems import Problem
 
 Progress = Callable[[int, int], None]
 
@@ -55,6 +56,18 @@ class Features:
     text: TextFeatures | None = None
     places: tuple[Place | None, ...] = field(default=())
     """Of each block, where it is one of hidden states."""
+
+
+def texts_of(problems: Sequence[Problem]) -> list[str]:
+    """Return the texts of problems.
+
+    Raises:
+        SettingError: one has none.
+    """
+    bare = next((problem.id for problem in problems if not problem.text), None)
+    if bare is not None:
+        raise SettingError(f"problem {bare!r} has no text to read features of: give --problems FILE")
+    return [problem.text for problem in problems]
 
 
 def features_of(texts: Sequence[str], pool: Pool, source: Source, progress: Progress | None = None) -> Features:
