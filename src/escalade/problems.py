@@ -106,6 +106,8 @@ def read_table(path: Path) -> pd.DataFrame:
             table = _json_lines(path)
         elif path.suffix == ".parquet":
             table = pd.read_parquet(path)
+        elif not path.exists():
+            raise FileNotFoundError
         else:
             raise ProblemError(
                 f"{path}: what kind of file is {path.suffix or path.name!r}? Give .jsonl, .csv or .parquet"

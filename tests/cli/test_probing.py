@@ -156,6 +156,15 @@ def test_what_cannot_be_done_is_said_in_one_line(cli: Cli, pool: Path, command: 
     assert "Traceback" not in found.err
 
 
+def test_scores_go_where_they_are_told(cli: Cli, tmp_path: Path, pool: Path) -> None:
+    assert train(cli, pool).code == 0
+    names = ("--out", "kept", "--dataset", "a/b", "--probing", "mine")
+    said = cli("probe", "score", "probe.safetensors", "--problems", "new.jsonl", "--pool", pool, *names)
+    assert said.code == 0, said.err
+    assert (tmp_path / "kept" / "mine_probe" / "a_b").is_dir()
+    assert "--scores kept/mine_probe/a_b" in said.out
+
+
 def test_a_probe_for_another_pool_is_refused(cli: Cli, tmp_path: Path, pool: Path) -> None:
     assert train(cli, pool).code == 0
     pool.write_text("max_tokens = 99\n" + pool.read_text(encoding="utf-8"), encoding="utf-8")

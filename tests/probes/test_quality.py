@@ -103,6 +103,14 @@ def test_a_handful_of_right_or_wrong_answers_is_not_enough(right: int) -> None:
     assert Quality.model_validate_json(found.model_dump_json()) == found
 
 
+def test_the_interval_of_the_calibration_error_is_around_it() -> None:
+    for seed in range(20):
+        p, out = outcomes(150, seed=seed)
+        found = quality(p, out, range(150)).ece
+        assert found.low is not None and found.value is not None and found.high is not None
+        assert 0 <= found.low <= found.value <= found.high
+
+
 def test_a_perfect_score_has_the_error_that_chance_gives() -> None:
     p, out = outcomes(2000, seed=3)
     found = quality(p, out, range(2000))

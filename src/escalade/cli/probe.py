@@ -185,7 +185,7 @@ def score(
         probes,
         problems,
         pool,
-        view.Place(out, probing, dataset, replace),
+        view.Place(out, dataset=dataset, probing=probing, replace=replace),
         encoder=encoder,
         cache=cache,
         as_json=json,

@@ -68,7 +68,8 @@ class Quality(Strict):
     base_brier: float
     """Brier score of the mean success, the same for all."""
     ece: Measure
-    """Expected calibration error over bins of equal mass; upward biased, its interval too."""
+    """Expected calibration error over bins of equal mass; upward biased. Resamples add as much bias again, which is
+    taken off its interval."""
     ece_by_chance: float
     """What a perfect score would have: mean over simulated trials."""
 
@@ -143,7 +144,10 @@ def quality(
         ceiling=None if math.isnan(ceiling) else ceiling,
         base_brier=float(np.mean(outcomes.rate * (1 - mean) ** 2 + (1 - outcomes.rate) * mean**2)),
         ece_by_chance=float(np.mean(chance)),
-        **{name: _measure(getattr(plain, name), getattr(drawn, name)) for name in _Figures._fields},
+        auroc=_measure(plain.auroc, drawn.auroc),
+        spearman=_measure(plain.spearman, drawn.spearman),
+        brier=_measure(plain.brier, drawn.brier),
+        ece=_measure(plain.ece, np.maximum(drawn.ece - (drawn.ece.mean() - plain.ece), 0.0)),
     )
 
 
