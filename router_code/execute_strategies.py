@@ -49,8 +49,8 @@ def parse_cascade_marker(marker: str, pool: str | Pool = "qwen2.5-math") -> list
 def execute_routing_strategies(
     labelled_datasets: Sequence[str] | None = None,
     probing_dataset: str = PROBING,
-    probe_k: int = 1,
-    probe_temp: float = 0.0,
+    probe_k: int | None = 1,
+    probe_temp: float | None = 0.0,
     target_confidence: float = 0.90,
     max_tokens: int | None = None,
     batch_size_by_model: Mapping[str, int] | None = None,
@@ -65,6 +65,8 @@ def execute_routing_strategies(
     limit: int | None = None,
 ) -> Runs:
     """Route data sets by every strategy, and answer them unless `dry_run`; see `escalade.published.runs`.
+
+    `probe_k` and `probe_temp` say which scores; None takes those that are there.
 
     Returns data set -> strategy -> table; what could not be done is in the `failures` of what is returned.
     """
@@ -177,6 +179,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--probing-dataset", default=PROBING, metavar="NAME", help="default: %(default)s")
     parser.add_argument("--target-conf", type=float, default=0.90, metavar="T", help="default: %(default)s")
     parser.add_argument("--data-path", metavar="DIR", help="folder of {probing}_probe/{dataset}/...; default: data")
+    parser.add_argument("--probe-k", type=int, metavar="K", help="of the scores' samples; default: what is there")
+    parser.add_argument("--probe-temp", type=float, metavar="T", help="of the scores' samples; default: what is there")
     parser.add_argument("--save-dir", metavar="DIR", help="where the tables go; default: runs")
     parser.add_argument("--strategies", nargs="+", metavar="NAME", help="names, or file.py:name; default: all")
     parser.add_argument("--engine", help="answers in the place of the pool's engines, e.g. replay:FILE")
@@ -189,6 +193,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         runs = execute_routing_strategies(
             given.datasets,
             given.probing_dataset,
+            given.probe_k,
+            given.probe_temp,
             target_confidence=given.target_conf,
             max_tokens=given.max_tokens,
             save_base_dir=given.save_dir,

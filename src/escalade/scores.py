@@ -166,7 +166,8 @@ def read_folder(
         if len(matching) > 1:
             raise ScoreError(
                 f"{folder}: {len(matching)} folders hold scores of {model.alias}: "
-                f"{', '.join(matching)}; say which by maxlen, k and temp, or give a folder that holds one of them"
+                f"{', '.join(matching)}; say which by maxlen, k and temp (--probe-k, --probe-temp), or give a folder "
+                "that holds one of them"
             )
         if matching:
             files[model.alias] = folder / matching[0] / FILE

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -127,6 +128,21 @@ def test_a_data_set_without_scores_is_named_and_the_others_go_on(
     assert f"not done: {MATH}: no folder {data / f'{PROBE}_probe' / MATH}" in told.err
     assert "scored openai_gsm8k, opencompass_AIME2025" in told.err
     assert (tmp_path / f"out/{PROBE}_probe/openai_gsm8k_routed/routing_cascade_conf0.9.parquet").is_file()
+
+
+def test_scores_of_another_sampling_are_found_and_of_two_one_is_named(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = data / f"{PROBE}_probe" / "openai_gsm8k"
+    for place in list(folder.iterdir()):
+        place.rename(folder / place.name.replace("_k_1_temp_0.0", "_k_8_temp_0.7"))
+    asked = ("--datasets", "openai_gsm8k", "--strategies", "cascade")
+    assert dry(data, tmp_path / "out", *asked) == 0
+    place = next(folder.glob("*1.5B*"))
+    shutil.copytree(place, folder / place.name.replace("_k_8_", "_k_5_"))
+    assert dry(data, tmp_path / "out", *asked) == 2
+    assert "2 folders hold scores of 1.5B" in capsys.readouterr().err
+    assert dry(data, tmp_path / "out", *asked, "--probe-k", "8", "--probe-temp", "0.7") == 0
 
 
 def test_default_places(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -117,7 +117,14 @@ def find_strategies(names: Sequence[str] | None) -> list[Strategy]:
 
 
 def read_scored(
-    layout: Layout, dataset: str, pool: Pool, *, k: int, temp: float, maxlen: int | None, limit: int | None
+    layout: Layout,
+    dataset: str,
+    pool: Pool,
+    *,
+    k: int | None,
+    temp: float | None,
+    maxlen: int | None,
+    limit: int | None,
 ) -> Published:
     """Return the problems and scores of one data set, the first `limit` of them.
 

@@ -80,8 +80,8 @@ def run_strategies(
     limit: int | None = None,
     max_tokens: int | None = None,
     slots: Mapping[str, int] | None = None,
-    probe_k: int = 1,
-    probe_temp: float = 0.0,
+    probe_k: int | None = None,
+    probe_temp: float | None = None,
     probe_maxlen: int | None = None,
     say: Say | None = None,
 ) -> Runs:
@@ -96,7 +96,7 @@ def run_strategies(
         engine: answers in the place of the pool's engines.
         pool: the models; the published pool if None.
         seed, limit, max_tokens, slots: of the run; only so many problems; tokens a sample; requests in flight a model.
-        probe_k, probe_temp, probe_maxlen: which scores, where there are several.
+        probe_k, probe_temp, probe_maxlen: which scores, where there are several of a model.
         say: where reports go; standard output if None.
 
     Raises:
