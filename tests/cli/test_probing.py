@@ -182,3 +182,35 @@ def test_scores_of_another_probe_are_not_overwritten(cli: Cli, pool: Path) -> No
     said = cli(*score)
     assert said.code == 2 and "another probe" in said.err
     assert cli(*score, "--replace").code == 0
+
+
+@pytest.mark.model
+def test_states_of_a_real_model(cli: Cli, tmp_path: Path, smallest_model: Path) -> None:
+    pool = tmp_path / "real.toml"
+    pool.write_text(
+        f'[[models]]\nalias = "135M"\nname = "HuggingFaceTB/SmolLM2-135M-Instruct"\nfile = "{smallest_model}"\n'
+        'engine = "llamacpp"\nprice = { input = 1, output = 1 }\n[models.prompt]\nuser = "{problem}"\n'
+        "[models.options]\ncontext = 256\nslots = 1\n",
+        encoding="utf-8",
+    )
+    texts = [(HARD if n % 2 else EASY).format(*[f"{n}{a}" for a in range(3)]) for n in range(60)]
+    rows = [
+        {"id": f"p{n}", "problem": text, "successes": 1 + 3 * (1 - n % 2), "trials": 5} for n, text in enumerate(texts)
+    ]
+    pd.DataFrame(rows).to_json(tmp_path / "seen.jsonl", orient="records", lines=True)
+    new = [{"id": f"n{n}", "problem": (HARD if n % 2 else EASY).format(n, 8, 9)} for n in range(6)]
+    pd.DataFrame(new).to_json(tmp_path / "new.jsonl", orient="records", lines=True)
+    labels = ("--problems", "seen.jsonl", "--labels", "seen.jsonl", "--pool", pool)
+    said = cli("probe", "train", "--features", "hidden", "--model", "135M", *labels, "--group", "id")
+    assert said.code == 0, said.err
+    assert "layer 30, position -" in said.out
+    scored = cli("probe", "score", "probe.safetensors", "--problems", "new.jsonl", "--pool", pool)
+    assert scored.code == 0, scored.err
+    (file,) = tmp_path.glob("scores/seen_probe/new/*/scored.parquet")
+    table = pd.read_parquet(file)
+    assert table["calibrated_score"][::2].min() > table["calibrated_score"][1::2].max()
+    assert table["prompt_tokens"].min() > 10
+    assert table["scoring_cost_usd"].tolist() == pytest.approx((table["prompt_tokens"] / 1e6).tolist())
+    pool.write_text(pool.read_text(encoding="utf-8").replace('"{problem}"', '"Answer: {problem}"'), encoding="utf-8")
+    refused = cli("probe", "score", "probe.safetensors", "--problems", "new.jsonl", "--pool", pool)
+    assert refused.code == 2 and "prompt" in refused.err
