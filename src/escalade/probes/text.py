@@ -19,6 +19,7 @@ from escalade.probes.ridge import Floats, Matrix
 
 WORDS = 2000
 """Words, and pairs of neighbouring words, that are looked for at most: those that most problems have."""
+_ROWS = 10_000
 _TOKEN = re.compile(r"\\?[^\W\d_]+|[-+*/=^<>%$]")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?", re.ASCII)
 _SENTENCE = re.compile(r"[.?!](?:\s|$)")
@@ -80,9 +81,12 @@ class TextFeatures:
         return np.hstack([shape_of(texts), self._weighted(texts).toarray()]).astype(np.float32)
 
     def line(self, texts: Sequence[str], weights: Floats) -> Floats:
-        """Return values(texts) @ weights [N] without writing the values out."""
-        dense = len(NAMES)
-        return np.asarray(shape_of(texts) @ weights[:dense] + self._weighted(texts) @ weights[dense:])
+        """Return values(texts) @ weights [N] without writing the values out; memory does not grow with N."""
+        dense, out = len(NAMES), np.empty(len(texts))
+        for start in range(0, len(texts), _ROWS):
+            some = texts[start : start + _ROWS]
+            out[start : start + _ROWS] = shape_of(some) @ weights[:dense] + self._weighted(some) @ weights[dense:]
+        return out
 
     def _weighted(self, texts: Sequence[str]) -> Any:
         """[N, V], sparse."""
