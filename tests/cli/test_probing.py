@@ -156,6 +156,12 @@ def test_what_cannot_be_done_is_said_in_one_line(cli: Cli, pool: Path, command: 
     assert "Traceback" not in found.err
 
 
+def test_samples_without_their_pool_name_no_aliases(cli: Cli, pool: Path) -> None:
+    said = cli("probe", "train", "--labels", "old.parquet", "--model", "S")
+    assert said.code == 2
+    assert "give the pool that the samples were drawn with (--pool)" in said.err.replace("\n", " ")
+
+
 def test_scores_go_where_they_are_told(cli: Cli, tmp_path: Path, pool: Path) -> None:
     assert train(cli, pool).code == 0
     names = ("--out", "kept", "--dataset", "a/b", "--probing", "mine")

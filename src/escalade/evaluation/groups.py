@@ -109,6 +109,12 @@ def groups_in(path: str | Path, column: str, problems: Sequence[Problem]) -> lis
     missing = next((problem.id for problem in problems if problem.id not in rows), None)
     if missing is not None:
         raise ProblemError(f"{path} has no row for problem {missing!r}: every problem needs its {column}")
+    empty = table[name][table[column].isna()].map(str).tolist()
+    if empty:
+        raise ProblemError(
+            f"{path}: problem {empty[0]!r} has no {column} ({counted(len(empty), 'such row')}): name its group; one "
+            "that stands alone has a group of its own"
+        )
     return [rows[problem.id] for problem in problems]
 
 

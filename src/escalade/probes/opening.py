@@ -76,7 +76,7 @@ def open_labels(request: Request, of: Probe | None = None) -> Known:
         if request.problems is None:
             raise SettingError(f"labels {request.labels} have no texts of problems: give --problems FILE")
         asked = problems_of(request.problems, pool)
-        alias = _alias(request.model, of, pool, pool.aliases, request.labels)
+        alias = _alias(request, of, pool, pool.aliases)
         temperature = (
             request.temperature if request.temperature is not None else 0.7 if of is None else of.about.temperature
         )
@@ -85,7 +85,7 @@ def open_labels(request: Request, of: Probe | None = None) -> Known:
     opened = open_bank(request.labels, request.problems, pool=request.pool)
     pool = opened.bank.pool
     sampled = tuple(model.alias for model in pool.models if _sampled(opened, model.alias))
-    alias = _alias(request.model, of, pool, sampled, request.labels)
+    alias = _alias(request, of, pool, sampled)
     labels = labels_of(opened.bank, alias, request.temperature)
     return Known(labels, pool, _grouped(request, labels.problems), opened.notes, opened, sampled)
 
@@ -105,7 +105,8 @@ def _sampled(opened: Opened, alias: str) -> bool:
     return any(name in (model.alias, model.name) for _, name in opened.bank.rows)
 
 
-def _alias(asked: str | None, of: Probe | None, pool: Pool, there: Sequence[str], place: str) -> str:
+def _alias(request: Request, of: Probe | None, pool: Pool, there: Sequence[str]) -> str:
+    asked, place = request.model, request.labels
     if of is not None:
         named = next((model.alias for model in pool.models if model.name == of.about.model.name), None)
         if named is None or named not in there:
@@ -116,7 +117,8 @@ def _alias(asked: str | None, of: Probe | None, pool: Pool, there: Sequence[str]
         return named
     if asked is not None:
         if asked not in pool:
-            raise SettingError(f"--model: {pool.unknown(asked)}")
+            remedy = "" if request.pool else "; give the pool that the samples were drawn with (--pool)"
+            raise SettingError(f"--model: {pool.unknown(asked)}{remedy}")
         if pool[asked].alias not in there:
             raise SettingError(f"--model {asked}: {place} has no samples of it, but of {', '.join(there)}")
         return pool[asked].alias
