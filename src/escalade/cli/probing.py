@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -86,12 +86,13 @@ def show_trained(
         pd.DataFrame({"idx": ids, f"score_{about.alias}": made.held_out, "fold": made.fold}).to_parquet(held_out)
     refusal = about.held_out.refusal
     if as_json:
-        print_json({**about.model_dump(mode="json", exclude={"problems", "words"}), "refused": refusal})
+        body = about.model_dump(mode="json", exclude={"problems", "words"})
+        print_json({**body, "refused": refusal, "notes": known.notes})
         return refusal is None
-    for note in known.notes:
-        aside.print(f"note: {escape(note)}", soft_wrap=True)
+    _say(known.notes)
     _show(made.probe)
-    console.print(f"[dim]written to {escape(str(out))}: escalade probe score {escape(str(out))} --problems FILE[/]")
+    words = ["escalade probe score", str(out), "--problems FILE", *([f"--pool {request.pool}"] if request.pool else [])]
+    console.print(f"[dim]written to {escape(str(out))}: {escape(' '.join(words))}[/]", soft_wrap=True)
     return refusal is None
 
 
@@ -161,6 +162,7 @@ def show_judged(
     """Judge every probe on every data set, and routing by them where samples of several models are there."""
     probes = [read_probe(path) for path in paths]
     judged: list[dict[str, Any]] = []
+    notes: dict[str, None] = {}
     routed: list[dict[str, Any]] = []
     for request in requests:
         data = Path(request.problems or request.labels).stem
@@ -169,6 +171,7 @@ def show_judged(
         known: Known | None = None
         for path, probe in zip(paths, probes, strict=True):
             known = open_labels(replace(request, model=None), of=probe)
+            notes.update(dict.fromkeys(known.notes))
             asked = known.labels.problems
             with counting("problems read") as progress:
                 scored = score(probe, asked, known.pool, encoder=encoder, cache=cache, progress=progress)
@@ -191,8 +194,9 @@ def show_judged(
             for each in regrets(known.opened.bank, scores, cost, list(map(str, known.grouped.groups))):
                 routed.append({"data": data, "by": list(scores), **_plain(each)})
     if as_json:
-        print_json({"transfer": judged, "regret": routed})
+        print_json({"transfer": judged, "regret": routed, "notes": list(notes)})
         return
+    _say(notes)
     _show_judged(judged)
     _show_regret(routed)
 
@@ -211,6 +215,11 @@ def requests_of(
         )
     files: Sequence[str | None] = problems or [None] * len(labels)
     return [Request(source, file, pool, k=k, group=group) for source, file in zip(labels, files, strict=True)]
+
+
+def _say(notes: Iterable[str]) -> None:
+    for note in notes:
+        aside.print(f"note: {escape(note)}", soft_wrap=True)
 
 
 def _show(probe: Probe) -> None:
