@@ -189,12 +189,12 @@ def trained(blocks: Sequence[Block], target: Target, fold: Ints, judged: Floats)
     return _scaled(blocks, target, fold == 0, fitted)
 
 
-def _refuse_alike(target: Target) -> None:
+def _refuse_alike(target: Target, which: str = "problems") -> None:
     rate = target.rate
     if np.ptp(rate) == 0:
+        said = f"all {len(rate)} {which} came out alike ({100 * rate[0]:.0f} % right)"
         raise SettingError(
-            f"all {len(rate)} problems came out alike ({rate[0]:.0%} right): there is nothing to predict; label "
-            "problems of which some are answered well and some badly".replace("%", " %")
+            f"{said}: there is nothing to predict; label more problems, of which some are answered well and some badly"
         )
 
 
@@ -271,7 +271,7 @@ def _fitted(
     """The best blocks, fitted on all folds but those apart."""
     rows = ~np.isin(fold, apart)
     here = target.of(rows)
-    _refuse_alike(here)
+    _refuse_alike(here, "problems of the folds that a probe is fitted on")
     members: list[Member] = []
     for choice in _best(judged):
         block = blocks[choice.block]
