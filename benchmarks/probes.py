@@ -43,7 +43,7 @@ from escalade.statistics.metrics import auroc
 
 PROBLEMS, BLOCKS, WIDTH = 7_500, 20, 1_536
 TEXTS, PEER_TEXTS = 1_000_000, 50_000
-SHUFFLES, WORLDS = 200, 10
+SHUFFLES, WORLDS = 200, 5
 POOL = load_pool("qwen2.5-math")
 DAY = datetime.date(2026, 1, 1)
 _WORDS = [a + b + c for a in ("ba", "ke", "li", "mo", "su") for b in ("dra", "fen", "gil", "hop") for c in "nrtkmslp"]
@@ -149,10 +149,10 @@ def _stories(count: int, seed: int) -> Iterator[str]:
 
 
 def _duplicates() -> list[Figure]:
-    """Each premise is asked three times, and its chance is its own: what the words of others say of it is little."""
+    """Each premise is asked four times, and its chance is its own: what the words of others say of it is little."""
     found: list[tuple[float, ...]] = []
     for seed in range(WORLDS):
-        texts, target = _premises(700, 3, seed)
+        texts, target = _premises(1_500, 4, seed)
         grouped = Grouped(*groups_of(_problems(texts)))
         made = _made(target, features_of(texts, POOL, Source()), texts, grouped.groups)
         new, fresh = _premises(6_000, 1, 100 + seed)
@@ -170,7 +170,7 @@ def _duplicates() -> list[Figure]:
 def _premises(count: int, copies: int, seed: int) -> tuple[list[str], Target]:
     rng = np.random.default_rng(seed)
     long = rng.integers(2, size=count)
-    chance = 1 / (1 + np.exp(-(0.5 - long + 2 * rng.standard_normal(count))))
+    chance = 1 / (1 + np.exp(-(0.5 - long + 3 * rng.standard_normal(count))))
     texts = []
     for premise in range(count):
         said = " ".join(rng.choice(_WORDS, 16 + 4 * int(long[premise])))
