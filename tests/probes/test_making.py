@@ -15,7 +15,7 @@ from escalade.statistics.metrics import auroc
 from tests.probes.planted import POOL, Planted, features, labels, planted
 
 DAY = datetime.date(2026, 1, 1)
-COPIES = 3
+COPIES = 4
 
 
 def texts_of(count: int) -> list[str]:
@@ -35,7 +35,7 @@ def with_copies(groups: int, seed: int, copies: int = COPIES) -> tuple[list[str]
     """Premises, each asked in several ways; the chance is the premise's, and one feature says a little of it."""
     rng = np.random.default_rng(seed)
     told = rng.normal(size=groups)
-    chance = np.repeat(1 / (1 + np.exp(-(0.8 * told + 2 * rng.normal(size=groups)))), copies)
+    chance = np.repeat(1 / (1 + np.exp(-(0.8 * told + 4 * rng.normal(size=groups)))), copies)
     premise = rng.standard_normal((groups, 700), dtype=np.float32)
     premise[:, 0] = 8 * told
     values = np.repeat(premise, copies, axis=0) + 0.3 * rng.standard_normal((groups * copies, 700), dtype=np.float32)
@@ -49,13 +49,13 @@ def test_duplicates_do_not_flatter_the_record_and_random_folds_show_what_they_wo
     texts, values, target = with_copies(600, seed=0)
     told = labels(target, texts)
     grouped = Grouped(*groups_of(told.problems))
-    assert grouped.by == "1,800 problems in 600 groups of near-duplicates"
+    assert grouped.by == "2,400 problems in 600 groups of near-duplicates"
     probe = make_probe(told, features([Block("made", values)]), grouped, POOL, name="copies", day=DAY).probe
     _, new, fresh = with_copies(5_000, seed=1, copies=1)
     truth = auroc(probe.raw_of([new] * len(probe.lines)), (fresh.rate > 0.5).astype(float))
     kept, parted = probe.about.held_out.auroc.value, probe.about.random_folds.auroc.value
     assert kept == pytest.approx(truth, abs=0.03)
-    assert parted is not None and parted > truth + 0.2
+    assert parted is not None and parted > truth + 0.3
     assert probe.about.held_out.groups == 600
 
 
