@@ -117,10 +117,10 @@ def show_scored(
     as_json: bool,
 ) -> None:
     """Score problems by each probe and write the scores."""
-    opt.folder("--out", place.out)
     probes = [read_probe(path) for path in paths]
     chosen = load_pool(pool or POOL)
     asked = problems_of(problems or SHIPPED, chosen)
+    opt.folder("--out", place.out)
     dataset = place.dataset or (Path(problems).stem if problems is not None else SHIPPED)
     probing = place.probing or probes[0].about.name
     said: list[dict[str, Any]] = []

@@ -117,7 +117,8 @@ def _alias(request: Request, of: Probe | None, pool: Pool, there: Sequence[str])
         return named
     if asked is not None:
         if asked not in pool:
-            remedy = "" if request.pool else "; give the pool that the samples were drawn with (--pool)"
+            nameless = request.pool is None and all(model.engine == "replay" for model in pool.models)
+            remedy = "; give the pool that the samples were drawn with (--pool)" if nameless else ""
             raise SettingError(f"--model: {pool.unknown(asked)}{remedy}")
         if pool[asked].alias not in there:
             raise SettingError(f"--model {asked}: {place} has no samples of it, but of {', '.join(there)}")
