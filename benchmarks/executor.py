@@ -36,8 +36,9 @@ def main() -> list[Figure]:
 def measure(what: str) -> Figure:
     from escalade.cascade.policy import Policy
     from escalade.climb import Task
+    from escalade.collector import fewer_collections
     from escalade.engines.base import Progress, Request
-    from escalade.executor import Executor, fewer_collections
+    from escalade.executor import Executor
     from escalade.problems import Problem
     from escalade.routes import parse_route
     from escalade.samples.sample import Generation

@@ -8,7 +8,7 @@ import pytest
 from escalade.cascade.machine import Machine
 from escalade.cascade.policy import Policy
 from escalade.climb import Climb, Task, Wish
-from escalade.lanes import AHEAD, FAULTS, LONGEST_PAUSE, PATIENCE, PAUSE, Lane
+from escalade.lanes import AHEAD, FAULTS, LONGEST_PAUSE, PATIENCE, PATIENCE_SERVING, PAUSE, Lane
 from escalade.problems import Problem
 from escalade.routes import parse_route
 from escalade.testing import pool_of
@@ -31,9 +31,9 @@ def climb(order: int) -> Climb:
     return Climb(order, Task(problem, ROUTE), ROUTE, Machine(ROUTE, Policy()), POOL, "job")
 
 
-def lane(capacity: int = 4, *, warm_up: bool = False) -> tuple[Lane, Clock]:
+def lane(capacity: int = 4, *, warm_up: bool = False, serving: bool = False) -> tuple[Lane, Clock]:
     clock = Clock()
-    return Lane("S", capacity, clock, warm_up=warm_up), clock
+    return Lane("S", capacity, clock, warm_up=warm_up, serving=serving), clock
 
 
 def fill(to: Lane, climbs: Iterable[Climb], each: int) -> None:
@@ -292,3 +292,101 @@ def test_a_success_ends_all_trouble() -> None:
     one.failed(climb(0), unreachable=True, why="no")
     assert one.given_up is None
     assert one.room == 4
+
+
+# -- where somebody waits -------------------------------------------------------------------------------------
+
+
+def test_serving_ballots_go_whole_and_first_come_first_served() -> None:
+    many, _ = lane(5, serving=True)
+    fill(many, [climb(2), climb(1)], 3)
+    assert sent(many) == [(1, 0), (1, 1), (1, 2), (2, 0), (2, 1)]
+    fill(many, [climb(0)], 2)
+    finish(many, 2)
+    assert sent(many) == [(0, 0)], "what came first goes first, whatever is under way"
+
+
+def test_serving_the_heap_holds_no_more_than_there_is() -> None:
+    many, _ = lane(2, serving=True)
+    fill(many, [climb(order) for order in range(3)], 400)
+    for _ in range(600):
+        sent(many)
+        finish(many, min(wish.climb.order for wish in many.running))
+    assert len(many._order) <= 64 + 4 * 3 + 1
+
+
+def test_serving_an_engine_that_was_given_up_is_tried_again_with_one_request() -> None:
+    down, clock = lane(4, serving=True)
+    fill(down, [climb(0), climb(1), climb(2)], 2)
+
+    def fail() -> None:
+        wish = send(down)
+        assert wish is not None
+        down.over(wish)
+        down.failed(wish.climb, unreachable=True, why="nobody is there")
+
+    for _ in range(FAULTS):
+        fail()
+    assert down.given_up is None
+    clock.now += PATIENCE_SERVING + PAUSE
+    fail()
+    assert "no request has succeeded for 5 s; the last one: nobody is there" in str(down.given_up)
+    clock.now += LONGEST_PAUSE
+    assert down.given_up is None
+    assert down.room == 1
+    fill(down, [climb(3)], 2)
+    wish = send(down)
+    assert wish is not None and send(down) is None
+    down.over(wish)
+    down.succeeded()
+    assert down.given_up is None
+    assert down.room == 4
+
+
+def test_serving_a_failure_long_ago_says_nothing_of_one_now() -> None:
+    quiet, clock = lane(4, serving=True)
+    fill(quiet, [climb(0)], 2)
+    for _ in range(2):
+        wish = send(quiet)
+        assert wish is not None
+        quiet.over(wish)
+        assert not quiet.failed(wish.climb, unreachable=False, why="no")
+        clock.now += 3600
+    assert quiet.given_up is None
+    assert quiet.room == 4
+
+
+def test_serving_a_few_requests_that_fail_are_not_the_engines_end() -> None:
+    busy, clock = lane(8, serving=True)
+    fill(busy, [climb(order) for order in range(FAULTS - 1)], 4)
+    for _ in range(12):
+        wish = send(busy)
+        assert wish is not None
+        busy.over(wish)
+        busy.failed(wish.climb, unreachable=False, why="this prompt kills it")
+        clock.now += 1
+    assert busy.given_up is None
+    assert busy.room == 8
+
+
+def test_serving_an_engine_that_only_turns_away_is_given_up_for_a_while_and_tried_again() -> None:
+    full, clock = lane(4, serving=True)
+    fill(full, [climb(order) for order in range(40)], 1)
+
+    def turn_away() -> None:
+        wish = send(full)
+        assert wish is not None
+        full.over(wish)
+        full.turned_away(wish, None, "too many")
+
+    while full.given_up is None:
+        turn_away()
+        clock.now += 1
+        assert clock.now < 100 + 2 * PATIENCE_SERVING
+    clock.now += LONGEST_PAUSE
+    assert full.given_up is None
+    wish = send(full)
+    assert wish is not None
+    full.over(wish)
+    full.succeeded()
+    assert full.given_up is None

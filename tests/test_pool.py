@@ -319,3 +319,20 @@ def test_a_pool_is_built_in_code_too() -> None:
     model = PoolModel(alias="S", name="s", sources=(url,), prompt=Prompt(system="x"))
     pool = Pool(name="p", models=(model,))
     assert pool["S"].sources == (url,) and pool.prompt_of(model).system == "x"
+
+
+def test_a_conversation_stands_between_the_worked_examples_and_the_problem() -> None:
+    prompt = Prompt(system="Be brief.", shots=(("1 + 1?", "2"),), user="Q: {problem}")
+    said = [("user", "Hello"), ("assistant", "Hi")]
+    roles = [(m["role"], m["content"]) for m in prompt.messages("2 + 2?", said)]
+    assert roles == [
+        ("system", "Be brief."),
+        ("user", "Q: 1 + 1?"),
+        ("assistant", "2"),
+        ("user", "Hello"),
+        ("assistant", "Hi"),
+        ("user", "Q: 2 + 2?"),
+    ]
+    own = prompt.messages("2 + 2?", [("system", "Rhyme."), *said])
+    assert [m["content"] for m in own if m["role"] == "system"] == ["Rhyme."]
+    assert prompt.messages("2 + 2?", ()) == prompt.messages("2 + 2?")

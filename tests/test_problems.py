@@ -230,3 +230,10 @@ def test_lists_that_parquet_gives_as_arrays(tmp_path: Path) -> None:
     path = write(tmp_path / "p.parquet", [{"problem": "x", "answer": ["1", "2"]}])
     with pytest.raises(ProblemError, match=r"row 0: column 'answer' is .*: give a text or a number"):
         read_problems(path)
+
+
+def test_what_was_said_before_a_problem_is_part_of_its_identity() -> None:
+    alone = Problem("a", "And 3?")
+    after, other = (Problem("a", "And 3?", conversation=(("user", said),)) for said in ("2 + 2?", "2 + 3?"))
+    assert len({alone.fingerprint, after.fingerprint, other.fingerprint}) == 3
+    assert Problem("b", "And 3?", conversation=(("user", "2 + 2?"),)).fingerprint == after.fingerprint

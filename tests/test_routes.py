@@ -310,3 +310,14 @@ def test_what_has_no_effect_is_said() -> None:
     for text in ("mv_7B_k4_t0.7_c0.8", "mv_cascade_1.5B_k4_t0.7_7B_k4_t0.7_c0.8"):
         notes = executed(parse_route(text), QWEN).notes
         assert notes == ("7B: the last tier answers whatever its confidence; its threshold plays no part",)
+
+
+def test_where_answers_cannot_agree_each_tier_draws_one_sample() -> None:
+    pool = load_pool("qwen2.5-math")
+    route = parse_route("mv_cascade_1.5B_k4_t0.7_7B_k1_t0.0_72B_k8_t0.7", pool)
+    ran = executed(route, pool, votes=False)
+    assert str(ran.route) == "mv_cascade_1.5B_k1_t0.7_7B_k1_t0.0_72B_k1_t0.0"
+    assert "1.5B: free text has no vote: k=4 runs as k=1" in ran.notes
+    free = pool.model_copy(update={"answer_kind": "free"})
+    assert executed(route, free) == ran
+    assert executed(route, free, votes=True) == executed(route, pool)

@@ -5,11 +5,15 @@ from escalade.testing import pool_of
 from escalade.turns import Turns
 
 
-def turns(**devices: str | None) -> Turns:
+def placed(**devices: str | None) -> Pool:
     """Models by alias, in this order, each with the device it names."""
     models = pool_of(*devices).models
-    placed = tuple(model.model_copy(update={"gpu": devices[model.alias]}) for model in models)
-    return Turns(Pool.model_validate({"name": "test", "models": placed}))
+    each = tuple(model.model_copy(update={"gpu": devices[model.alias]}) for model in models)
+    return Pool.model_validate({"name": "test", "models": each})
+
+
+def turns(**devices: str | None) -> Turns:
+    return Turns(placed(**devices))
 
 
 def may(order: Turns, aliases: str) -> str:
@@ -54,3 +58,30 @@ def test_devices_do_not_wait_for_each_other() -> None:
     assert order.pass_on({"B", "Y"}) == ["X"]
     assert order.has("B")
     assert order.has("Y")
+
+
+def test_with_patience_a_model_that_never_ends_lets_the_device_go() -> None:
+    clock = [0.0]
+    order = Turns(placed(S="0", L="0"), patience=5.0, now=lambda: clock[0])
+    everybody = {"S", "L"}
+    assert order.pass_on(everybody, {"S"}) == []
+    clock[0] = 4.9
+    assert order.pass_on(everybody, {"S"}) == []
+    assert may(order, "SL") == "S"
+    clock[0] = 5.0
+    assert order.pass_on(everybody, {"S"}) == []
+    assert may(order, "SL") == "", "what is running ends, nothing more is sent"
+    assert order.pass_on(everybody, set()) == ["S"]
+    assert may(order, "SL") == "L"
+    clock[0] = 9.0
+    assert order.pass_on(everybody, {"L"}) == []
+    assert may(order, "SL") == "L", "each has its time"
+
+
+def test_with_patience_nobody_lets_go_for_nobody() -> None:
+    clock = [0.0]
+    order = Turns(placed(S="0", L="0"), patience=5.0, now=lambda: clock[0])
+    for second in range(20):
+        clock[0] = second
+        assert order.pass_on({"S"}, {"S"}) == []
+        assert may(order, "SL") == "S"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -21,6 +21,9 @@ from escalade.pool import Pool, PoolModel
 from escalade.problems import Problem
 from escalade.samples.sample import Sample, read, sample_seed
 from escalade.samples.store import Attempt, Key, Stored
+
+_REMEMBERED = 4096
+"""Parameters of samples, and kinds of answers, that are kept in memory."""
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class Asking:
 
     def __init__(self, pool: Pool, engine_of: Callable[[PoolModel], Engine], seed: int) -> None:
         self._pool, self._engine_of, self._seed = pool, engine_of, seed
-        self._params: dict[tuple[str, float], str] = {}
+        self._params: dict[tuple[str, float, int | None, int, tuple[str, ...]], str] = {}
         self._fingerprints: dict[str, str] = {}
         self._kinds: dict[str, Kind] = {}
 
@@ -81,8 +84,11 @@ class Asking:
         """Return the request for one sample of a tier."""
         drawing = self._drawing(climb, position)
         model, temperature = drawing.model, drawing.temperature
-        seed = sample_seed(self._seed, climb.fingerprint, model.name, temperature, index)
-        return Request(climb.task.problem.id, drawing.messages, model, temperature, drawing.max_tokens, index, seed)
+        own = climb.task.own
+        run_seed = self._seed if own.seed is None else own.seed
+        seed = sample_seed(run_seed, climb.fingerprint, model.name, temperature, index)
+        ident, messages, most = climb.task.problem.id, drawing.messages, drawing.max_tokens
+        return Request(ident, messages, model, temperature, most, index, seed, own.stop)
 
     def worst(self, climb: Climb, position: int) -> Amount:
         """Return the most that one request of a tier can use; where money is limited, every model has a price."""
@@ -104,12 +110,21 @@ class Asking:
             model = self._pool[tier.model]
             if tier.model not in self._fingerprints:
                 self._fingerprints[tier.model] = self._engine_of(model).fingerprint(model)
-            if (tier.model, tier.temperature) not in self._params:
-                params = params_of(self._pool, model, tier.temperature, self._seed)
-                self._params[tier.model, tier.temperature] = params
-            key = Key(climb.fingerprint, self._fingerprints[tier.model], self._params[tier.model, tier.temperature])
-            messages = self._pool.prompt_of(model).messages(climb.task.problem.text)
-            drawing = Drawing(key, model, tier.temperature, messages, self._pool.max_tokens_of(model))
+            own, problem = climb.task.own, climb.task.problem
+            most = self._pool.max_tokens_of(model)
+            if own.max_tokens is not None:
+                most = min(most, own.max_tokens)
+            place = (tier.model, tier.temperature, own.seed, most, own.stop)
+            if place not in self._params:
+                if len(self._params) > _REMEMBERED:
+                    self._params.clear()
+                seed = self._seed if own.seed is None else own.seed
+                self._params[place] = params_of(
+                    self._pool, model, tier.temperature, seed, max_tokens=most, stop=own.stop
+                )
+            key = Key(climb.fingerprint, self._fingerprints[tier.model], self._params[place])
+            messages = self._pool.prompt_of(model).messages(problem.text, problem.conversation)
+            drawing = Drawing(key, model, tier.temperature, messages, most)
             climb.drawings[position] = drawing
         return drawing
 
@@ -177,6 +192,8 @@ class Asking:
         """Return what kind of answer a problem has: its own, else the pool's."""
         spec = problem.answer_kind or self._pool.answer_kind
         if spec not in self._kinds:  # one for the whole run, even if its file changes meanwhile
+            if len(self._kinds) > _REMEMBERED:
+                self._kinds.clear()
             self._kinds[spec] = kind_of(spec)
         return self._kinds[spec]
 
@@ -191,7 +208,15 @@ def said(wish: Wish, error: BaseException | str) -> str:
     return f"{wish.climb.route.tiers[wish.tier].model}: {name}{error}"
 
 
-def params_of(pool: Pool, model: PoolModel, temperature: float, seed: int) -> str:
+def params_of(
+    pool: Pool,
+    model: PoolModel,
+    temperature: float,
+    seed: int,
+    *,
+    max_tokens: int | None = None,
+    stop: Sequence[str] = (),
+) -> str:
     """Return the fingerprint of prompt and sampling parameters: samples with the same may stand for each other.
 
     The run seed is one of them but for greedy samples, which no seed changes.
@@ -199,9 +224,10 @@ def params_of(pool: Pool, model: PoolModel, temperature: float, seed: int) -> st
     parts = {
         "prompt": pool.prompt_of(model).fingerprint,
         "temperature": temperature,
-        "max_tokens": pool.max_tokens_of(model),
+        "max_tokens": pool.max_tokens_of(model) if max_tokens is None else max_tokens,
         "top_p": model.top_p,
         "top_k": model.top_k,
         "seed": seed if temperature > 0 else None,
+        **({"stop": list(stop)} if stop else {}),
     }
     return json.dumps(parts, sort_keys=True)

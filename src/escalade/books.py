@@ -27,7 +27,7 @@ class Books:
 
     def __init__(self, store: Store | None, asking: Asking, limits: Limits, counters: Counters) -> None:
         self._store, self._asking, self._limits, self._counters = store, asking, limits, counters
-        self._purse = Purse(limits) if limits.amounts else None
+        self._purse = Purse(limits)
         self._seen: set[str] = set()
         self._twins: set[str] = set()
         """Texts that several tasks have: their climbs share samples."""
@@ -41,21 +41,31 @@ class Books:
 
     def charge_scores(self, numbered: Iterable[tuple[int, Task]]) -> None:
         """Count what scores cost as used, by problem: it is spent before anything is drawn."""
-        if self._purse is not None:
-            for order, task in numbered:
-                if task.scoring:
-                    self._purse.charge(order, Amount(total(task.scoring).known, 0, 0))
+        for order, task in numbered:
+            if task.scoring and self._limits_of(task).amounts:
+                self._purse.charge(order, Amount(total(task.scoring).known, 0, 0))
+
+    def open(self, climb: Climb) -> None:
+        """Open the accounts of a problem, where anything limits what it may use."""
+        own = climb.task.own.limits
+        climb.limited = self._limits.amounts or (own is not None and own.amounts)
+        if own is not None and climb.limited:
+            self._purse.allow(climb.order, own)
+
+    def allow(self, climb: Climb, limits: Limits) -> None:
+        """Give a problem other limits than it had."""
+        self._purse.allow(climb.order, limits)
 
     def overspent(self, task: Task) -> tuple[Status, str] | None:
         """Say that a problem's scores alone cost more than it may."""
-        limit, spent = self._limits.problem_usd, total(task.scoring).known
+        limit, spent = self._limits_of(task).problem_usd, total(task.scoring).known
         if limit is None or spent <= limit:
             return None
         return Status.BUDGET, f"the limit of {limit:f} USD for the problem is reached: its scores cost {spent:f}"
 
     def expect(self, climbs: Iterable[Climb]) -> None:
         """Count what the store has of all problems as used, before any of them may use more."""
-        if self._purse is None or self._store is None or not len(self._store):
+        if not self._limits.amounts or self._store is None or not len(self._store):
             return
         for climb in climbs:
             keys: set[Key] = set()
@@ -109,7 +119,7 @@ class Books:
 
     def reserve(self, wish: Wish) -> Refusal | None:
         """Reserve what a request may use; say why not where a limit does not allow it."""
-        if self._purse is None:
+        if not wish.climb.limited:
             return None
         wish.reserved = self._asking.worst(wish.climb, wish.tier)
         return self._purse.reserve(wish.climb.order, wish.tier, wish.reserved)
@@ -131,7 +141,7 @@ class Books:
         """Enter what a request that is over used; return its sample, where it gave one."""
         wish = event.wish
         climb = wish.climb
-        if self._purse is not None:
+        if climb.limited:
             self._purse.release(climb.order, wish.tier, wish.reserved)
         if event.stored is not None:
             sample = self._asking.read(event.stored, climb.task.problem)
@@ -146,22 +156,25 @@ class Books:
 
     def settle(self, climb: Climb) -> None:
         """Bring the purse up to date."""
-        if self._purse is not None:
+        if climb.limited:
             for position, use in enumerate(climb.uses()):
                 self._purse.settle(climb.order, position, self._amount(climb, position, use))
 
     def close(self, climb: Climb) -> None:
         """Drop the accounts of a problem that is done."""
-        if self._purse is not None:
+        if climb.limited:
             self._purse.forget(climb.order)
 
     def _amount(self, climb: Climb, position: int, use: TierUse) -> Amount:
         """Return what a tier has used, as limits count it."""
         usd = use.cost.known
-        if use.cost.unknown and self._limits.money:  # then it counts as the most it can be
+        if use.cost.unknown and self._limits_of(climb.task).money:  # then it counts as the most it can be
             usd += use.cost.unknown * self._asking.worst(climb, position).usd
         tokens = sum(usage.completion or 0 for usage in use.usages)
         return Amount(usd, tokens, len(use.samples))
+
+    def _limits_of(self, task: Task) -> Limits:
+        return task.own.limits or self._limits
 
     def _prompt_paid(self, wish: Wish, key: Key) -> bool:
         """Whether another climb of this run has paid for the prompt of these samples."""

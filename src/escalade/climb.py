@@ -6,7 +6,6 @@ This is bookkeeping only: it neither asks engines nor reads the store.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,13 +16,35 @@ from escalade.cascade.outcome import Outcome
 from escalade.cascade.policy import Policy
 from escalade.engines.base import Progress
 from escalade.errors import InputError, RouteError
-from escalade.limits import NOTHING, Amount
+from escalade.limits import NOTHING, Amount, Limits
 from escalade.pool import Pool, PoolModel
 from escalade.problems import Problem
 from escalade.routes import Route, Tier
 from escalade.samples.sample import Generation, Sample
 from escalade.samples.store import Attempt, Key
 from escalade.scoring import ScoreCharge, total
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """What one task has of its own, in the place of what its run has; None takes the run's."""
+
+    policy: Policy | None = None
+    limits: Limits | None = None
+    """Those of a problem and of a tier; what is the run's stays the run's."""
+    seed: int | None = None
+    max_tokens: int | None = None
+    """Of each sample, where it is less than the pool allows."""
+    stop: tuple[str, ...] = ()
+    """Texts before which a sample ends."""
+    choices: int = 1
+    """Samples that are all wanted: more than one do not vote, but are given as they are."""
+    latency: float | None = None
+    """Seconds in which an answer is hoped for: the next tier is then begun before the current one is decided, once
+    P(escalate | ballot so far) > 1 - t / latency, t seconds after the problem began (hedging)."""
+
+
+NOTHING_OWN = Own()
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +58,7 @@ class Task:
     """What is to be said of its route: why it is not the one that was asked for."""
     scoring: tuple[ScoreCharge, ...] = ()
     """The scores that it is charged with."""
+    own: Own = NOTHING_OWN
 
     @property
     def text(self) -> str:
@@ -89,6 +111,8 @@ class Answered:
     """Samples generated in this run; the others came from the store."""
     fresh_cost: ledger.Cost = field(default_factory=ledger.Cost)
     """Money spent in this run."""
+    fresh_usages: tuple[tuple[ledger.Usage, ...], ...] = ()
+    """Of each tier: the requests of this run, whether they gave a sample or not."""
     grade: Grade | None = None
     """None where there is no gold answer."""
     scoring: tuple[ScoreCharge, ...] = ()
@@ -180,8 +204,14 @@ class Climb:
         self.running = 0
         """Requests under way, or about to be tried again."""
         self.drawings: list[Drawing | None] = [None] * len(route.tiers)
+        self.limited = False
+        """Whether what its requests may use is reserved before they are sent."""
+        self.begun = 0.0
+        """When, by the clock of the event loop."""
         self.deadline: asyncio.TimerHandle | None = None
         """Of the problem."""
+        self.hedging: asyncio.TimerHandle | None = None
+        """Until the next tier is to be begun ahead."""
         self.timer: asyncio.TimerHandle | None = None
         """Of the tier that was entered last."""
         self.rung = -1
@@ -204,6 +234,12 @@ class Climb:
     def samples(self) -> int:
         """How many samples it has."""
         return len(self._drawn)
+
+    def stop_timers(self) -> None:
+        """It is done: nothing is to happen at a time of its own."""
+        for handle in (self.timer, self.deadline, self.hedging):
+            if handle is not None:
+                handle.cancel()
 
     def drawn(self, position: int, index: int) -> Sample | None:
         """Return the sample, whichever tier drew it."""
@@ -260,7 +296,8 @@ class Climb:
         assert outcome is not None
         uses = self.uses()[: len(outcome.tiers)]
         task = self.task
-        fresh = self.fresh, self._fresh_cost()
+        usages = tuple(tuple(used.fresh) for used in self._used[: len(uses)])
+        fresh = self.fresh, self._fresh_cost(), usages
         return Answered(task.problem, task.route, self.route, outcome, uses, *fresh, scoring=task.scoring)
 
     def _fresh_cost(self) -> ledger.Cost:
@@ -284,11 +321,6 @@ class Climb:
 
 def _pool(tier: Tier) -> tuple[str, float]:
     return tier.model, tier.temperature
-
-
-def job_of(route: Route, policy: Policy) -> str:
-    """Return the fingerprint of a route as executed and of the settings."""
-    return hashlib.sha256(f"{route}\n{policy}".encode()).hexdigest()[:16]
 
 
 def usage_of(paid: Attempt | Generation) -> ledger.Usage:

@@ -24,3 +24,7 @@ class Counters:
     """Requests under way, by model alias."""
     allowed: dict[str, int] = field(default_factory=dict)
     """How many may be, by model alias, as their engines keep up."""
+
+    def of_lane(self, alias: str, waiting: int, running: int, allowed: int) -> None:
+        """Note how one model's lane stands."""
+        self.waiting[alias], self.running[alias], self.allowed[alias] = waiting, running, allowed

@@ -14,7 +14,7 @@ from typing import Protocol
 from escalade.asking import Asking, Event, said
 from escalade.climb import Wish
 from escalade.errors import EngineError
-from escalade.lanes import Lane
+from escalade.lanes import PATIENCE_SERVING, Lane
 from escalade.limits import Refusal
 from escalade.pool import Pool
 from escalade.turns import Turns
@@ -81,12 +81,14 @@ class Dispatch:
         self._retries: set[asyncio.TimerHandle] = set()
         self._resting: set[asyncio.Task[None]] = set()
 
-    def open(self, aliases: Iterable[str]) -> None:
-        """Open a lane for each of these models."""
+    def open(self, aliases: Iterable[str], *, serving: bool = False) -> None:
+        """Open a lane for each of these models; `serving` is meant as by `Lane`."""
         now = asyncio.get_running_loop().time
+        if serving:
+            self.turns = Turns(self._pool, patience=PATIENCE_SERVING, now=now)
         for alias in aliases:
             warm_up = self._pool[alias].warm_up
-            self.lanes[alias] = Lane(alias, self._asking.capacity(alias), now, warm_up=warm_up)
+            self.lanes[alias] = Lane(alias, self._asking.capacity(alias), now, warm_up=warm_up, serving=serving)
 
     @property
     def waits(self) -> bool:
@@ -129,7 +131,8 @@ class Dispatch:
         if not self.turns.shared or self._resting:
             return
         busy = {alias for alias, lane in self.lanes.items() if alias in expected or not lane.idle}
-        for done in self.turns.pass_on(busy):
+        running = {alias for alias, lane in self.lanes.items() if lane.running}
+        for done in self.turns.pass_on(busy, running):
             if done not in self.lanes or not self.lanes[done].used:
                 continue
             self._owner.say("turn", None, done=done)
@@ -153,7 +156,8 @@ class Dispatch:
         lane = self._lane(wish)
         if event.failure is not None:
             used = None if event.attempt is None else event.attempt.completion_tokens
-            self._owner.say("failed", wish, message=event.failure, tries=wish.tries, tokens=used)
+            fault = None if error is None else error.fault
+            self._owner.say("failed", wish, message=event.failure, fault=fault, tries=wish.tries, tokens=used)
         own = error is None or self._own_fault(lane, wish, error)
         if wish.unwanted or wish.climb.machine.outcome is not None:
             return

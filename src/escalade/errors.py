@@ -12,6 +12,7 @@ EscaladeError
 │   ├── StrategyError   a strategy's name or what it gave back
 │   └── TableError      a result table, a recorded pool
 ├── EngineError         an engine failed on one request; `retryable` or not
+├── RequestError        a request that the gateway refuses; has the HTTP status
 ├── StoreError          the store of samples
 └── WeightsError        weights that cannot be fetched, do not match or are not there
 """
@@ -94,7 +95,8 @@ class EngineError(EscaladeError):
     """A request failed at an engine.
 
     `retryable` says whether trying again can help, `overloaded` that the engine has too many requests, `unreachable`
-    that it was not there at all, and `retry_after` how many seconds it asks to wait.
+    that it was not there at all, `refused` that the request itself is at fault, as one that is too long for the model
+    is, and `retry_after` how many seconds it asks to wait.
     """
 
     def __init__(
@@ -104,10 +106,40 @@ class EngineError(EscaladeError):
         retryable: bool = False,
         overloaded: bool = False,
         unreachable: bool = False,
+        refused: bool = False,
         retry_after: float | None = None,
     ) -> None:
         self.retryable = retryable or overloaded or unreachable
-        self.overloaded, self.unreachable, self.retry_after = overloaded, unreachable, retry_after
+        self.overloaded, self.unreachable, self.refused = overloaded, unreachable, refused
+        self.retry_after = retry_after
+        super().__init__(message)
+
+    @property
+    def fault(self) -> str:
+        """Whose fault it is, in a word: overloaded, unreachable, refused, or failed."""
+        for word in ("overloaded", "unreachable", "refused"):
+            if getattr(self, word):
+                return word
+        return "failed"
+
+
+class RequestError(EscaladeError):
+    """A request that the gateway refuses or cannot answer.
+
+    `status` is the HTTP status, `code` a word for programs, `param` the field at fault, and `retry_after` after how
+    many seconds trying again can help; None where it cannot, or nobody knows.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int = 400,
+        code: str = "invalid_request",
+        param: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        self.status, self.code, self.param, self.retry_after = status, code, param, retry_after
         super().__init__(message)
 
 

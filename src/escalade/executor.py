@@ -7,26 +7,26 @@ it; a sample the store has is never drawn again; a request that is no longer wan
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 
 from escalade.answers.grader import Grader
 from escalade.asking import Asking, Event
 from escalade.books import Books
-from escalade.cascade.machine import Action, Cancel, Draw, Machine
+from escalade.cascade.machine import Action, Cancel, Draw
 from escalade.cascade.outcome import Outcome, Status
 from escalade.cascade.policy import Policy
-from escalade.climb import Answered, Climb, Task, Wish, job_of
+from escalade.climb import Answered, Climb, Task, Wish
+from escalade.collector import fewer_collections
 from escalade.comparing import Comparing
 from escalade.counters import Counters
 from escalade.dispatch import Dispatch, Happening
 from escalade.engines.base import Engine
 from escalade.limits import Limits, Refusal
+from escalade.outset import Outset
 from escalade.pool import Pool, PoolModel
-from escalade.routes import Executed, Route, executed
 from escalade.samples.sample import Sample
 from escalade.samples.store import Store
 
@@ -35,20 +35,6 @@ ACTIVE = 4096
 slow. Models that take turns on one device have none, as all their problems wait for each other."""
 _BATCH = 64
 """Problems begun, and requests sent, before the loop looks at what has come."""
-
-
-@contextmanager
-def fewer_collections() -> Iterator[None]:
-    """Have the garbage collector look less often: a run holds tens of thousands of objects and leaves few cycles.
-
-    Looking at all of them over and over costs a third of the executor's time.
-    """
-    before = gc.get_threshold()
-    gc.set_threshold(max(before[0], 100_000), max(before[1], 50), max(before[2], 100))
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
 
 
 class Executor:
@@ -94,11 +80,7 @@ class Executor:
         self._waker: asyncio.Future[None] | None = None
         self._comparing = Comparing(grader or Grader(), self._asking.kind, self._happen, self._go_on)
         self._climbs: set[Climb] = set()
-        self._thresholds = {m.alias: m.threshold for m in pool.models if m.threshold is not None}
-        self._accuracies = {m.alias: m.accuracy for m in pool.models if m.accuracy is not None}
-        self._costs = pool.relative_costs()
-        self._ways: dict[Route, tuple[Executed, str]] = {}
-        """Routes met so far: as executed, and the fingerprint of their jobs."""
+        self._outset = Outset(pool, policy, self._asking.kind)
 
     async def run(self, tasks: Iterable[Task]) -> None:
         """Answer every task; `on_answer` gets them as they are done.
@@ -110,7 +92,8 @@ class Executor:
             SettingError: a limit of money where a model has no price; nothing has been drawn then.
         """
         with fewer_collections():
-            await self._run(list(enumerate(tasks)))
+            async with self._going():
+                await self._run(list(enumerate(tasks)))
 
     async def _run(self, numbered: Sequence[tuple[int, Task]]) -> None:
         if self.limits.money:
@@ -118,27 +101,48 @@ class Executor:
         self.counters.problems = len(numbered)
         self._open_lanes(numbered)
         self._books.charge_scores(numbered)
-        self._books.expect(self._climb(order, task) for order, task in numbered if task.route is not None)
+        self._books.expect(self._outset.climb(order, task) for order, task in numbered if task.route is not None)
         timer = self._later(self.limits.run_seconds, self._out_of_time)
         try:
-            while self._climbs or self._comparing.under_way or any(self._upcoming.values()):
-                more = self._begin_some()
-                self._pump()
-                if not self._happened and not more and (self._dispatch.waits or self._comparing.under_way):
-                    self._waker = asyncio.get_running_loop().create_future()
-                    await self._waker
-                else:  # the store or a limit has met what was wanted: engines and Ctrl-C get their turn
-                    await asyncio.sleep(0)
-                self._take()
+            while not self._idle:
+                await self._turn()
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    @asynccontextmanager
+    async def _going(self) -> AsyncIterator[None]:
+        """End what is under way, and record what it used, where something ends the executor."""
+        try:
+            yield
         except BaseException:
             await self._abandon()
             raise
         finally:
-            for handle in (timer, *(h for climb in self._climbs for h in (climb.timer, climb.deadline))):
-                if handle is not None:
-                    handle.cancel()
+            for climb in self._climbs:
+                climb.stop_timers()
             self._comparing.close()
             await self._dispatch.close()
+
+    @property
+    def _idle(self) -> bool:
+        """Whether nothing is left to do."""
+        return not (self._climbs or self._comparing.under_way or any(self._upcoming.values()))
+
+    async def _turn(self, *, lasting: bool = False) -> None:
+        """Begin and send what there is room for, wait until something happens, and see to it.
+
+        `lasting` waits where nothing is left to do, too.
+        """
+        more = self._begin_some()
+        self._pump()
+        waits = self._dispatch.waits or self._comparing.under_way or (lasting and self._idle)
+        if not self._happened and not more and waits:
+            self._waker = asyncio.get_running_loop().create_future()
+            await self._waker
+        else:  # the store or a limit has met what was wanted: engines and Ctrl-C get their turn
+            await asyncio.sleep(0)
+        self._take()
 
     def tokens_now(self) -> int:
         """Completion tokens of this run, those of requests under way included."""
@@ -180,39 +184,24 @@ class Executor:
             return False
         return self._dispatch.turns.shared or len(self._climbs) < ACTIVE + self._dispatch.capacity
 
-    def _climb(self, order: int, task: Task) -> Climb:
-        assert task.route is not None
-        if task.route not in self._ways:
-            ran = executed(task.route, self.pool)
-            self._ways[task.route] = ran, job_of(ran.route, self.policy)
-        ran, job = self._ways[task.route]
-        machine = Machine(
-            ran.route,
-            self.policy,
-            scores=task.problem.scores,
-            thresholds=self._thresholds,
-            accuracies=self._accuracies,
-            costs=self._costs,
-            notes=(*task.notes, *ran.notes),
-        )
-        return Climb(order, task, ran.route, machine, self.pool, job)
-
     def _begin(self, order: int, task: Task) -> None:
-        climb = self._climb(order, task)
-        machine = climb.machine
-        self._climbs.add(climb)
-        self._tell_of("begun", problem=task.problem.id, route=task.text)
-        limit = self.limits.problem_seconds
+        climb = self._outset.climb(order, task)
+        climb.begun = asyncio.get_running_loop().time()
+        limit = (task.own.limits or self.limits).problem_seconds
         climb.deadline = self._later(limit, lambda: self._end(climb, Status.DEADLINE, f"out of its {limit:g} s"))
-        self._apply(climb, machine.start())
-        if (end := self._over or self._books.overspent(task)) is not None:
-            self._apply(climb, machine.end(*end))
+        self._start(climb)
+
+    def _start(self, climb: Climb) -> None:
+        self._climbs.add(climb)
+        self._books.open(climb)
+        self._tell_of("begun", problem=climb.task.problem.id, route=climb.task.text)
+        self._apply(climb, climb.machine.start())
+        if (end := self._over or self._books.overspent(climb.task)) is not None:
+            self._apply(climb, climb.machine.end(*end))
         self._settle(climb)
 
     def _end(self, climb: Climb, status: Status, reason: str) -> None:
-        if climb in self._climbs:
-            self._apply(climb, climb.machine.end(status, reason))
-            self._settle(climb)
+        self._go_on(climb, climb.machine.end(status, reason))
 
     def _apply(self, climb: Climb, actions: Sequence[Action]) -> None:
         """Carry out a machine's wishes: take from the store what it has, queue the rest, cancel what is settled."""
@@ -229,7 +218,7 @@ class Executor:
 
     def _draw(self, climb: Climb, draw: Draw) -> list[tuple[Sample, bool]]:
         """Queue the samples of a tier that nobody has; return those that are there, and whether they are charged."""
-        if draw.tier != climb.rung:
+        if draw.tier != climb.rung and draw.tier == climb.machine.position:  # else it is begun ahead
             self._enter(climb, draw.tier)
         have = self._books.have(climb, draw.tier, draw.indexes)
         self._books.recall_attempts(climb, draw.tier, draw.indexes)
@@ -266,8 +255,7 @@ class Executor:
         """The whole run is out of time: every problem ends with what it or the store has."""
         self._over = (Status.DEADLINE, f"the limit of {self.limits.run_seconds:g} s for the run is reached")
         for climb in list(self._climbs):
-            self._apply(climb, climb.machine.end(*self._over))
-            self._settle(climb)
+            self._end(climb, *self._over)
 
     def _later(self, seconds: float | None, action: Callable[[], None]) -> asyncio.TimerHandle | None:
         """Have the main loop do something later; an error raised in the timer itself would be lost."""
@@ -281,15 +269,31 @@ class Executor:
             return
         self._books.settle(climb)
         if climb.machine.outcome is None or climb.running:
+            self._hedge(climb)
             return
-        self._books.close(climb)
-        self._climbs.discard(climb)
-        for handle in (climb.timer, climb.deadline):
-            if handle is not None:
-                handle.cancel()
+        self._leave(climb)
         answered = climb.answered()
         self.counters.cost += answered.cost
         self._comparing.grade(answered, self._report)
+
+    def _leave(self, climb: Climb) -> None:
+        self._books.close(climb)
+        self._climbs.discard(climb)
+        climb.stop_timers()
+
+    def _hedge(self, climb: Climb) -> None:
+        """Begin the next tier once P(escalate) > 1 - t / latency, or see to it that it will be."""
+        latency = climb.task.own.latency
+        if latency is None or climb not in self._climbs or (chance := climb.machine.escalation()) is None:
+            return
+        now = asyncio.get_running_loop().time()
+        wait = climb.begun + latency * (1 - chance) - now
+        if climb.hedging is not None:
+            climb.hedging.cancel()
+        if wait <= 0:
+            self._apply(climb, climb.machine.hedge())
+        else:
+            climb.hedging = self._later(wait, lambda: self._hedge(climb))
 
     def _report(self, answered: Answered) -> None:
         self.counters.done += 1
@@ -307,9 +311,7 @@ class Executor:
         """Send what the engines have room for; let others have a device where one is done with it."""
         self._dispatch.pump()
         for alias, lane in self._dispatch.lanes.items():
-            self.counters.waiting[alias] = lane.waiting
-            self.counters.running[alias] = len(lane.running)
-            self.counters.allowed[alias] = lane.allowed
+            self.counters.of_lane(alias, lane.waiting, len(lane.running), lane.allowed)
         if not self._comparing.under_way:
             self._dispatch.pass_on({alias for alias, upcoming in self._upcoming.items() if upcoming})
 
@@ -337,13 +339,10 @@ class Executor:
 
     def say(self, event: str, wish: Wish | None, **facts: object) -> None:
         """Tell whoever listens what happens to a request."""
-        if self._on_event is None:
-            return
-        if wish is None:
-            self._tell_of(event, **facts)
-            return
-        problem, model = wish.climb.task.problem.id, wish.climb.route.tiers[wish.tier].model
-        self._tell_of(event, problem=problem, tier=wish.tier, model=model, index=wish.index, **facts)
+        if wish is not None:
+            problem, model = wish.climb.task.problem.id, wish.climb.route.tiers[wish.tier].model
+            facts = {"problem": problem, "tier": wish.tier, "model": model, "index": wish.index, **facts}
+        self._tell_of(event, **facts)
 
     def _tell_of(self, event: str, **facts: object) -> None:
         if self._on_event is not None:
@@ -355,9 +354,10 @@ class Executor:
 
     def _take(self) -> None:
         """Make what happened durable, all of it in one go; then enter it in the books, then tell the machines."""
-        happened, self._happened = self._happened, []
+        happened = self._happened
         events = [event for event in happened if isinstance(event, Event)]
         lost = self._books.write(events)
+        self._happened = []  # only now: what the store has refused is not forgotten
         for event in events:
             self._enter_books(event)
         for wish, usage in lost:

@@ -20,12 +20,14 @@ PAUSE, LONGEST_PAUSE = 0.5, 15.0
 """Seconds for which it is: at first, and at most."""
 PATIENCE = 60.0
 """Seconds without a success after which an engine that is asked again and again is given up for the run."""
+PATIENCE_SERVING = 5.0
+"""The same where somebody waits for the answer."""
 AHEAD = 2
 """Problems beyond the requests an engine takes at once: so it never waits for the next one."""
 
 
-_Place = tuple[int, int, int, int, Climb]
-"""Requests under way, samples still to ask, order of the problem, a ticket, and whose place it is."""
+_Place = tuple[int, int, int, int, int, Climb]
+"""Rank, requests under way, samples still to ask, order of the problem, a ticket, and whose place it is."""
 
 
 class Lane:
@@ -41,18 +43,22 @@ class Lane:
         now: the clock, in seconds.
         warm_up: whether further samples of a tier wait until its first one has a token, so that its prompt is read
             once and the others find it in the engine's cache.
+        serving: whether somebody waits for each answer. Then the samples of a ballot go together, first come, first
+            served; and an engine that was given up is tried again now and then, with one request.
     """
 
-    def __init__(self, alias: str, capacity: int, now: Callable[[], float], *, warm_up: bool = False) -> None:
+    def __init__(
+        self, alias: str, capacity: int, now: Callable[[], float], *, warm_up: bool = False, serving: bool = False
+    ) -> None:
         self.alias, self.capacity, self._now, self.warm_up = alias, max(1, capacity), now, warm_up
+        self._serving = serving
         self._cold: dict[Climb, Wish] = {}
         """Climbs whose first request reads the prompt."""
         self.running: set[Wish] = set()
         self.waiting = 0
         self.retrying = 0
         """Requests that wait to be tried again."""
-        self.given_up: str | None = None
-        """Why the engine is asked nothing more."""
+        self._given_up: str | None = None
         self._queues: dict[Climb, deque[Wish]] = {}
         self._under_way: dict[Climb, int] = {}
         self._present: dict[Climb, int] = {}
@@ -70,7 +76,15 @@ class Lane:
         self._pause = PAUSE
         self._closed_until = -math.inf
         self._troubled_since: float | None = None
+        self._last_trouble = -math.inf
         self._unreachable = False
+
+    @property
+    def given_up(self) -> str | None:
+        """Why the engine is asked nothing more; None where it is."""
+        if self._given_up is not None and self._serving and self._now() >= self._closed_until:
+            return None
+        return self._given_up
 
     @property
     def room(self) -> int:
@@ -182,6 +196,7 @@ class Lane:
         """The engine answered a request; after a round of successes it may have one more at once."""
         if self._troubled_since is not None:
             self._faults, self._pause, self._closed_until, self._troubled_since = 0, PAUSE, -math.inf, None
+            self._given_up = None
             self._faulty.clear()
         if self._allowed < self.capacity:
             self._allowed = min(self.capacity, self._allowed + 1 / self._allowed)
@@ -191,39 +206,59 @@ class Lane:
 
         What had been sent before it last got fewer says nothing new.
         """
+        self._forget_old_trouble()
         if wish.sent > self._cut_at:
             self._cut_at = self._sent
             self._allowed = max(1.0, self._allowed / 2)
-        self._trouble(retry_after or 0.0, why)
+        self._trouble(retry_after or 0.0, why, quotes_nobody=False)
         if retry_after:
             self._closed_until = max(self._closed_until, self._now() + retry_after)
 
     def failed(self, climb: Climb, *, unreachable: bool, why: str) -> bool:
         """The engine failed at a request; return whether it fails at every one, and not only at those of this climb."""
+        self._forget_old_trouble()
         self._faults += 1
         self._faulty.add(climb)
         self._unreachable = unreachable
         if self._down and self._now() >= self._closed_until:
             self._closed_until = self._now() + self._pause
             self._pause = min(self._pause * 2, LONGEST_PAUSE)
-        self._trouble(0.0, why)
+        self._trouble(0.0, why, quotes_nobody=unreachable)
         return self._down
 
     @property
     def _down(self) -> bool:
-        return self._faults >= FAULTS and (self._unreachable or len(self._faulty) > 1)
+        # A server's requests are anybody's: a few that every engine would fail at say nothing of the engine.
+        several = FAULTS if self._serving else 2
+        return self._faults >= FAULTS and (self._unreachable or len(self._faulty) >= several)
 
-    def _trouble(self, asked: float, why: str) -> None:
+    def _forget_old_trouble(self) -> None:
+        """Where requests come as they like, a failure long ago says nothing of one now."""
+        if self._serving and not self._down and self._now() - self._last_trouble > PATIENCE_SERVING:
+            self._faults, self._troubled_since = 0, None
+            self._faulty.clear()
+
+    def _trouble(self, asked: float, why: str, *, quotes_nobody: bool) -> None:
+        self._last_trouble = self._now()
         if self._troubled_since is None:
             self._troubled_since = self._now()
-        if self._now() - self._troubled_since > PATIENCE + asked:
-            self.given_up = f"{self.alias}: no request has succeeded for {PATIENCE:g} s; the last one: {why}"
+        if self._serving and self._faults and not self._down:
+            return
+        patience = PATIENCE_SERVING if self._serving else PATIENCE
+        if self._now() - self._troubled_since > patience + asked:
+            if self._serving and self._now() >= self._closed_until:  # else it would not be given up for a moment
+                self._closed_until = self._now() + self._pause
+                self._pause = min(self._pause * 2, LONGEST_PAUSE)
+            self._given_up = f"{self.alias}: no request has succeeded for {patience:g} s"
+            if quotes_nobody or not self._serving:  # else somebody is told what somebody else has asked
+                self._given_up += f"; the last one: {why}"
 
     def _place(self, climb: Climb) -> None:
         queue = self._queues.get(climb)
         if queue and climb not in self._cold:
             self._tickets += 1
-            place = (self._under_way.get(climb, 0), len(queue), climb.order, self._tickets, climb)
+            rank = climb.order if self._serving else 0
+            place = (rank, self._under_way.get(climb, 0), len(queue), climb.order, self._tickets, climb)
             heapq.heappush(self._order, place)
             if len(self._order) > 64 + 4 * len(self._queues):  # places out of date keep climbs that are done alive
                 self._order = [place for place in self._order if self._holds(place)]
@@ -231,7 +266,7 @@ class Lane:
 
     def _holds(self, place: _Place) -> bool:
         """Whether a place in the heap is still its climb's."""
-        under_way, left, _, _, climb = place
+        _, under_way, left, _, _, climb = place
         queue = self._queues.get(climb)
         return queue is not None and (under_way, left) == (self._under_way.get(climb, 0), len(queue))
 

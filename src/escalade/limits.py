@@ -92,23 +92,27 @@ class _Account:
         self.in_flight = 0
 
 
+_ByAccount = tuple[tuple[str, tuple[Decimal | None, int | None, int | None]], ...]
+
+
 class Purse:
     """What is used and reserved: by the run, by each problem, by each of its tiers."""
 
     def __init__(self, limits: Limits) -> None:
-        self._limits = (
-            ("run", (limits.run_usd, limits.run_tokens, limits.run_samples)),
-            ("problem", (limits.problem_usd, limits.problem_tokens, limits.problem_samples)),
-            ("tier", (limits.tier_usd, limits.tier_tokens, limits.tier_samples)),
-        )
+        self._limits = _by_account(limits)
+        self._own: dict[object, _ByAccount] = {}
         self._run = _Account()
         self._problems: dict[object, _Account] = defaultdict(_Account)
         self._tiers: dict[object, dict[int, _Account]] = defaultdict(lambda: defaultdict(_Account))
 
+    def allow(self, problem: object, limits: Limits) -> None:
+        """Give a problem limits of its own; those of the run stay the run's."""
+        self._own[problem] = (self._limits[0], *_by_account(limits)[1:])
+
     def reserve(self, problem: object, tier: int, amount: Amount) -> Refusal | None:
         """Reserve what a request may use; return why not where that would overrun a limit."""
         accounts = self._accounts(problem, tier)
-        for (name, limits), account in zip(self._limits, accounts, strict=True):
+        for (name, limits), account in zip(self._own.get(problem, self._limits), accounts, strict=True):
             taken = added(added(account.used, account.reserved), amount)
             for place, (unit, limit) in enumerate(zip(_UNITS, limits, strict=True)):
                 if limit is not None and taken[place] > limit:
@@ -156,9 +160,18 @@ class Purse:
         """Drop the accounts of a problem that is done; what it used stays with the run."""
         self._problems.pop(problem, None)
         self._tiers.pop(problem, None)
+        self._own.pop(problem, None)
 
     def _accounts(self, problem: object, tier: int) -> tuple[_Account, _Account, _Account]:
         return self._run, self._problems[problem], self._tiers[problem][tier]
+
+
+def _by_account(limits: Limits) -> _ByAccount:
+    return (
+        ("run", (limits.run_usd, limits.run_tokens, limits.run_samples)),
+        ("problem", (limits.problem_usd, limits.problem_tokens, limits.problem_samples)),
+        ("tier", (limits.tier_usd, limits.tier_tokens, limits.tier_samples)),
+    )
 
 
 def added(a: Amount, b: Amount) -> Amount:

@@ -6,13 +6,11 @@ reads and checks them. It does not know what an engine does with its options or 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
 import tomllib
 from collections.abc import Mapping
 from datetime import UTC, date, datetime
-from functools import cache, lru_cache
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -35,6 +33,8 @@ from escalade.complaints import complaints
 from escalade.errors import AnswerKindError, PoolError, nearest
 from escalade.prices import DatedPrice, dated, day_of, in_force, ordered, with_price_file
 from escalade.prices import Price as Price
+from escalade.prompts import Prompt as Prompt
+from escalade.prompts import shipped_prompts as shipped_prompts
 
 ALIAS = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+-]*", re.ASCII)
 """What an alias may look like in a routing string."""
@@ -47,35 +47,6 @@ Count = Annotated[int, Field(ge=1, strict=True)]
 
 class _Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Prompt(_Config):
-    """How a problem becomes chat messages: an optional system text, worked examples, and the question."""
-
-    system: str | None = None
-    shots: tuple[tuple[str, str], ...] = ()
-    user: str = "{problem}"
-
-    @field_validator("user")
-    @classmethod
-    def _has_problem(cls, value: str) -> str:
-        if "{problem}" not in value:
-            raise ValueError("has no {problem} in it, so no model would see the question")
-        return value
-
-    def messages(self, problem: str) -> list[dict[str, str]]:
-        """Return the chat messages that ask `problem`, as role and content."""
-        out = [{"role": "system", "content": self.system}] if self.system is not None else []
-        for question, answer in self.shots:
-            out.append({"role": "user", "content": self.user.replace("{problem}", question)})
-            out.append({"role": "assistant", "content": answer})
-        out.append({"role": "user", "content": self.user.replace("{problem}", problem)})
-        return out
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of all that a model is told besides the problem."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json")).encode()).hexdigest()[:16]
 
 
 class HubSource(_Config):
@@ -322,13 +293,6 @@ def shipped_pools() -> list[str]:
     """Return the names of the pools that ship with the package."""
     folder = resources.files("escalade") / "data" / "pools"
     return sorted(f.name.removesuffix(".toml") for f in folder.iterdir() if f.name.endswith(".toml"))
-
-
-@lru_cache(maxsize=1)
-def shipped_prompts() -> Mapping[str, Prompt]:
-    """Return the prompts that any pool may name."""
-    text = (resources.files("escalade") / "data" / "prompts.toml").read_text(encoding="utf-8")
-    return {name: Prompt.model_validate(body) for name, body in tomllib.loads(text).items()}
 
 
 def load_pool(source: str | Path, *, as_of: date | None = None) -> Pool:

@@ -54,11 +54,17 @@ class Problem:
     """What kind of answer it has (`escalade.answers.kinds`); the pool's where it says none."""
     scoring: Mapping[str, Scoring] = field(default_factory=dict)
     """What its scores took, by model alias; those that come without a word on it are not here."""
+    conversation: tuple[tuple[str, str], ...] = ()
+    """What was said before the problem, oldest first: role (system, user, assistant) and content."""
 
     @property
     def fingerprint(self) -> str:
-        """What samples of this problem are filed under: a hash of its text (of its id, where it has no text)."""
-        return hashlib.sha256((self.text or f"id:{self.id}").encode()).hexdigest()[:32]
+        """What samples of this problem are filed under: a hash of its text (of its id, where it has no text), and of
+        what was said before it."""
+        asked = self.text or f"id:{self.id}"
+        if self.conversation:
+            asked = json.dumps([*self.conversation, ("user", asked)])
+        return hashlib.sha256(asked.encode()).hexdigest()[:32]
 
 
 def shipped_problems() -> Path:

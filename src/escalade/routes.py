@@ -18,6 +18,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import NamedTuple
 
+from escalade.answers.kinds import has_votes, kind_of
 from escalade.errors import RouteError, nearest
 from escalade.pool import ALIAS, THRESHOLD, Pool, load_pool
 
@@ -120,8 +121,10 @@ def is_cascade_marker(text: str) -> bool:
     return text.startswith((_PREFIX[Kind.CASCADE], _PREFIX[Kind.ENTROPY_CASCADE]))
 
 
-def executed(route: Route, pool: Pool) -> Executed:
+def executed(route: Route, pool: Pool, *, votes: bool | None = None) -> Executed:
     """Return the route as `pool` lets it run: greedy-only models draw one greedy sample, in votes and tiers alike.
+
+    Where answers cannot agree (`votes`; None takes the pool's kind of answers) each tier draws one sample.
 
     Example:
         >>> pool = load_pool("qwen2.5-math")
@@ -130,7 +133,12 @@ def executed(route: Route, pool: Pool) -> Executed:
     """
     tiers: list[Tier] = []
     notes: list[str] = []
+    if votes is None:
+        votes = has_votes(kind_of(pool.answer_kind))
     for tier in route.tiers:
+        if not votes and tier.k > 1:
+            notes.append(f"{tier.model}: free text has no vote: k={tier.k} runs as k=1")
+            tier = replace(tier, k=1)
         written = f"k={tier.k} t={_decimal(tier.temperature)}"
         if pool[tier.model].greedy_only and (tier.k, tier.temperature) != (1, 0.0):
             notes.append(f"{tier.model} is greedy only in this pool: {written} runs as k=1 t=0.0")

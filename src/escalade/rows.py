@@ -39,11 +39,16 @@ def deciding_samples(item: Answered) -> Sequence[Sample]:
     return () if position is None else item.tiers[position].samples
 
 
+def winning_sample(item: Answered) -> Sample | None:
+    """Return the first sample that gave the answer, of the tier that decided; None where there is no answer."""
+    keys = (item.outcome.answer, *item.outcome.equal)
+    return next((s for s in deciding_samples(item) if s.key is not None and s.key in keys), None)
+
+
 def answer_row(job: Job, item: Answered) -> dict[str, Any]:
     """Return the row of one problem, lists as lists."""
     problem, outcome, route = item.problem, item.outcome, item.executed
-    owner = outcome.decided_by
-    winning = [s for s in deciding_samples(item) if s.key is not None and s.key in (outcome.answer, *outcome.equal)]
+    owner, winner = outcome.decided_by, winning_sample(item)
     first = route.tiers[0] if route is not None else None
     name = {model.alias: model.name for model in job.pool.models}
     cost = item.cost.usd
@@ -65,7 +70,7 @@ def answer_row(job: Job, item: Answered) -> dict[str, Any]:
         else [[name[t.model], t.k, t.temperature] for t in route.tiers],
         "sc_n": None if first is None else first.k,
         "sc_temp": None if first is None else first.temperature,
-        "routed_response_text": winning[0].generation.text if winning else None,
+        "routed_response_text": None if winner is None else winner.generation.text,
         "response_model": None if owner is None else name[item.tiers[owner].tier.model],
         "majority_vote_extracted_answer": outcome.answer,
         "majority_vote_is_correct": None if item.grade is None else item.grade.outcome,
@@ -91,11 +96,14 @@ def answer_row(job: Job, item: Answered) -> dict[str, Any]:
             }
             for charge in item.scoring
         ],
-        "trace": [
-            _trace(t, use, item.saved(i), owner == i)
-            for i, (t, use) in enumerate(zip(outcome.tiers, item.tiers, strict=True))
-        ],
+        "trace": trace(item),
     }
+
+
+def trace(item: Answered) -> list[dict[str, Any]]:
+    """Return the story of each tier, as plain values."""
+    tiers = zip(item.outcome.tiers, item.tiers, strict=True)
+    return [_trace(t, use, item.saved(i), item.outcome.decided_by == i) for i, (t, use) in enumerate(tiers)]
 
 
 def _trace(tier: TierTrace, use: TierUse, saved: int, decided: bool) -> dict[str, Any]:
@@ -111,7 +119,7 @@ def _trace(tier: TierTrace, use: TierUse, saved: int, decided: bool) -> dict[str
         "saved": saved,
         "cancelled": use.cancelled,
         "broken_off": use.broken_off,
-        "cost_usd": None if cost is None else str(cost),
+        "cost_usd": None if cost is None else f"{cost:f}",
         "prompt_tokens": [u.prompt for u in use.usages],
         "cached_tokens": [u.cached for u in use.usages],
         "completion_tokens": [u.completion for u in use.usages],

@@ -40,6 +40,7 @@ class Run:
     machine: Machine
     actions: list[Action] = field(default_factory=list)
     arrived: list[Place] = field(default_factory=list)
+    cancelled: set[Place] = field(default_factory=set)
 
     @property
     def outcome(self) -> Outcome:
@@ -61,8 +62,16 @@ def machine_of(
     return Machine(parse_route(route, pool) if isinstance(route, str) else route, policy or Policy(), **evidence)
 
 
-def drive(machine: Machine, tiers: Sequence[Sequence[Sample]], order: Order = launch) -> Run:
-    """Feed what the machine wants, and what it wanted once: a cancelled sample may still arrive, and is late."""
+def drive(
+    machine: Machine,
+    tiers: Sequence[Sequence[Sample]],
+    order: Order = launch,
+    between: Callable[[Machine], list[Action]] = lambda machine: [],
+) -> Run:
+    """Feed what the machine wants, and what it wanted once: a cancelled sample may still arrive, and is late.
+
+    `between` is asked for further actions before each sample.
+    """
     run = Run(machine)
     under_way: dict[Place, None] = {}
 
@@ -74,9 +83,11 @@ def drive(machine: Machine, tiers: Sequence[Sequence[Sample]], order: Order = la
                     under_way[action.tier, index] = None
             else:
                 assert isinstance(action, Cancel) and action.indexes
+                run.cancelled |= {(action.tier, index) for index in action.indexes}
 
     carry_out(machine.start())
     while machine.outcome is None:
+        carry_out(between(machine))
         assert under_way, "the machine has no outcome and waits for nothing"
         place = order(list(under_way))
         del under_way[place]

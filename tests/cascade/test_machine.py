@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from escalade.cascade.confidence import ESTIMATORS
-from escalade.cascade.machine import Cancel, Draw
+from escalade.cascade.machine import Action, Cancel, Draw, Machine
 from escalade.cascade.outcome import Status
 from escalade.cascade.policy import Policy
 from escalade.errors import SettingError, StoreError
@@ -124,6 +124,86 @@ def test_the_order_of_arrival_changes_nothing(stop: str) -> None:
         assert again.outcome == mixed.outcome and again.actions == mixed.actions, seed
         if stop == "none":
             assert ordered.outcome == mixed.outcome, seed
+
+
+@pytest.mark.parametrize("stop", ["verdict", "exact", "none", "beta:0.8"])
+@pytest.mark.parametrize("often", [1.0, 0.3])
+def test_hedging_changes_no_verdict(stop: str, often: float) -> None:
+    begun = wasted = 0
+    for seed in range(600):
+        some, dice = case(seed, ("last", "pooled", "weighted")), random.Random(seed)
+        plain = some.run(stop, seed)
+        machine = machine_of(some.route, Policy(stop=stop, **some.settings), **some.evidence)
+
+        def sometimes(machine: Machine, dice: random.Random = dice) -> list[Action]:
+            return machine.hedge() if dice.random() < often else []
+
+        hedged = drive(machine, some.tiers, shuffled(seed), sometimes)
+        assert hedged.outcome.verdict == plain.outcome.verdict, seed
+        assert hedged.outcome.equal == plain.outcome.equal, seed
+        ahead = [tier for tier in hedged.outcome.tiers if not tier.looks]
+        assert len(ahead) <= 1 and ahead == list(hedged.outcome.tiers[len(plain.outcome.tiers) :]), seed
+        begun += any("was begun before" in note for note in hedged.outcome.notes)
+        wasted += len(ahead)
+    assert begun > 100 and wasted > 20
+
+
+def test_what_was_begun_ahead_is_cancelled_where_it_is_not_needed() -> None:
+    machine = machine_of("mv_cascade_S_k4_t0.7_L_k2_t0.7", Policy(target=0.75))
+    machine.start()
+    assert machine.hedge() == [Draw(1, (0, 1))]
+    assert machine.hedge() == []  # one tier ahead, once
+    (late, _), (*sure, _) = votes("7", "7"), votes("3", "3", "3", "3")
+    assert machine.feed(1, late) == []
+    assert [machine.feed(0, sample) for sample in sure] == [[], [], [Cancel(0, (3,)), Cancel(1, (1,))]]
+    assert machine.outcome is not None and machine.outcome.answer == "3"
+    assert [(tier.asked, tier.drawn) for tier in machine.outcome.tiers] == [(4, 3), (2, 1)]
+
+
+def test_what_was_begun_ahead_is_there_when_its_turn_comes() -> None:
+    machine = machine_of("mv_cascade_S_k4_t0.7_L_k1_t0.0")
+    machine.start()
+    machine.hedge()
+    (large,), (one, two) = votes("7"), votes("1", "2")
+    machine.feed(1, large)
+    machine.feed(0, one)
+    machine.feed(0, two)
+    assert machine.outcome is not None
+    assert (machine.outcome.answer, machine.outcome.decided_by) == ("7", 1)
+
+
+def test_out_of_time_the_tier_ahead_may_have_the_best_answer() -> None:
+    machine = machine_of("mv_cascade_S_k4_t0.7_L_k2_t0.7")
+    machine.start()
+    machine.hedge()
+    for sample in votes("7", "7"):
+        machine.feed(1, sample)
+    machine.feed(0, votes("1")[0])
+    machine.end(Status.DEADLINE, "out of time")
+    assert machine.outcome is not None
+    assert (machine.outcome.answer, machine.outcome.decided_by) == ("7", 1)
+
+
+@pytest.mark.parametrize(
+    ("cast", "likely"),
+    [([], 0.5), (["1"], 0.6), (["1", "1"], 0.4), (["1", "1", "1"], 0.2), ([None], 1.0)],
+)
+def test_how_likely_escalation_is(cast: list[str | None], likely: float) -> None:
+    machine = machine_of("mv_cascade_S_k4_t0.7_L_k1_t0.0", Policy(stop="none"))
+    machine.start()
+    for sample in votes(*cast):
+        machine.feed(0, sample)
+    assert machine.escalation() == pytest.approx(likely)
+
+
+def test_the_last_tier_and_what_is_over_cannot_escalate() -> None:
+    machine = machine_of("mv_S_k2_t0.7")
+    machine.start()
+    assert machine.escalation() is None and machine.hedge() == []
+    machine = machine_of(TWO)
+    machine.start()
+    machine.fail("an engine failed")
+    assert machine.escalation() is None and machine.hedge() == []
 
 
 @pytest.mark.parametrize("stop", ["verdict", "none", "beta:0.8"])

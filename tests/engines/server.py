@@ -7,7 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from escalade.samples.sample import Generation
@@ -160,6 +160,9 @@ class Server:
         seed = body.get("seed", len(self.requests))
         answer = told(body["temperature"], seed, body.get("max_tokens", body.get("max_completion_tokens")))
         words = (answer.text or "").split(" ")
+        stopped = next((at for at, word in enumerate(words) if word in body.get("stop", ())), None)
+        if stopped is not None:
+            words, answer = [*words[:stopped], ""], replace(answer, finish_reason="stop")
         usage = {"prompt_tokens": 20, "completion_tokens": 0, "prompt_tokens_details": {"cached_tokens": 16}}
         wanted = body.get("stream_options", {})
         exchange.begin()

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +69,7 @@ def scripted(request: pytest.FixtureRequest, wait: Await) -> Iterator[Case]:
     def script(asked: Request) -> Generation:
         nonlocal generated
         if asked.problem_id == "broken":
-            raise EngineError("no script for that")
+            raise EngineError("no script for that", refused=True)
         generation = told(asked.temperature, asked.seed, asked.max_tokens)
         generated += generation.completion_tokens or 0
         return generation
@@ -301,8 +301,21 @@ def test_a_request_that_is_refused_is_an_error_of_its_own(case: Case, wait: Awai
     failed, fine = wait(both())
     assert isinstance(failed, EngineError)
     assert not failed.retryable
+    assert failed.refused or case.instant, "it is the request that is at fault"
     assert str(failed)
     assert isinstance(fine, Generation)
+
+
+def test_a_text_ends_before_a_stop_text(case: Case, wait: Await) -> None:
+    if case.instant or not case.streams:
+        pytest.skip("nothing is generated")
+    whole = wait(case.ask(temperature=0.0)).text or ""
+    words = whole.split()
+    word = words[2] if len(words) > 2 else whole[len(whole) // 2 :][:4]
+    request = replace(case.request(temperature=0.0), stop=(word,))
+    cut = wait(case.engine.sample(request, Progress()))
+    assert cut.text == whole[: whole.index(word)]
+    assert cut.finish_reason == "stop"
 
 
 def test_a_cancelled_request_ends_soon_says_what_it_used_and_frees_its_slot(case: Case, wait: Await) -> None:

@@ -9,6 +9,7 @@
 | `yesno` | yes or no, true or false | they mean the same |
 | `label:good,bad` | one of the given labels | they are the same label |
 | `text` | a short text | they are the same but for case, articles, quotes and final punctuation |
+| `free` | a whole text: an essay, a summary, a program | they are the same text; there is no vote, see `has_votes` |
 | `path/to/file.py:NAME` | of your own: a class or object of that file | it says so |
 """
 
@@ -21,10 +22,10 @@ from typing import Protocol
 from escalade.answers import canonical
 from escalade.answers.choice import Choice
 from escalade.answers.extract import Answer, extract
-from escalade.answers.words import FreeText, Labels, YesNo
+from escalade.answers.words import FreeText, Labels, WholeText, YesNo
 from escalade.errors import AnswerKindError, nearest
 
-SHIPPED = ("math", "number", "math-strict", "choice", "yesno", "label", "text")
+SHIPPED = ("math", "number", "math-strict", "choice", "yesno", "label", "text", "free")
 """The names of the kinds that come with the package."""
 DEFAULT = "math"
 _WHY = {"timeout": "no verdict within {:g} s", "failed": "the check ran out of memory or failed"}
@@ -144,6 +145,15 @@ def kind_of(spec: str) -> Kind:
     return _shipped(spec)
 
 
+def has_votes(kind: Kind) -> bool:
+    """Whether samples of a kind can agree at all: two whole texts never do, so that one of them says what four would.
+
+    >>> has_votes(kind_of("math")), has_votes(kind_of("free"))
+    (True, False)
+    """
+    return not isinstance(kind, WholeText)
+
+
 def is_file(spec: str) -> bool:
     """Whether a spec is a kind of one's own, `path/to/file.py:NAME`; a name may still be missing.
 
@@ -169,4 +179,6 @@ def _shipped(spec: str) -> Kind:
         return YesNo(spec)
     if name == "text":
         return FreeText(spec)
+    if name == "free":
+        return WholeText(spec)
     return Math(spec, last_number=name == "number", strict=name == "math-strict")

@@ -160,5 +160,24 @@ class FreeText(Keyed):
         return " ".join(_ARTICLE.sub("", text).split()) or text
 
 
+@dataclass(frozen=True, slots=True)
+class WholeText(Keyed):
+    """A whole text, whatever is in it.
+
+    Example:
+        >>> WholeText("free").extract("  Once upon a time. ")
+        Answer(text='Once upon a time.', rule='whole')
+    """
+
+    def extract(self, text: str) -> Answer | None:
+        """Return the text; None where there is nothing in it."""
+        whole = text.strip()
+        return Answer(whole, "whole") if whole else None
+
+    def key(self, answer: str) -> str | None:
+        """Return the text, its white space made alike."""
+        return " ".join(answer.split()) or None
+
+
 def _plain(text: str) -> str:
     return _MARKUP.sub(" ", text).strip().strip("(['").lstrip()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from escalade.cascade.ballot import Ballot, Counted, standing
@@ -125,6 +125,39 @@ def _bounds(terms: Terms, ballot: Counted, r: float, policy: Policy) -> Bounds:
         known = -math.inf if terms.score is None else terms.score
         return Bounds(known, known)
     return estimator.bounds(ballot, r)
+
+
+def escalation(terms: Terms, ballot: Ballot, policy: Policy) -> float:
+    """Return P(the tier escalates | its ballot so far), for hedging.
+
+    The leader's share p has a Beta(1 + a, 1 + d - a) posterior after a of d votes; of the r open seats he wins j with
+    the beta-binomial P(j) = C(r, j) B(1 + a + j, 1 + d - a + r - j) / B(1 + a, 1 + d - a). The sum of P(j) over those j
+    at which the whole ballot would escalate, the seats he does not win abstaining. 0.5 where nothing has been drawn,
+    or votes have weights.
+
+    Example:
+        >>> from escalade.cascade.ballot import count
+        >>> from escalade.testing import votes
+        >>> terms = Terms(4, 1.0, False, None, "S", 0.9, False, False, True, False)
+        >>> [round(escalation(terms, count(votes(*row), 4), Policy()), 2) for row in (["1"], ["1", "1"], ["1"] * 3)]
+        [0.6, 0.4, 0.2]
+    """
+    drawn, won = ballot.drawn, ballot.first
+    if drawn == 0 or terms.aggregated:
+        return 0.5
+    left = max(0, terms.k - drawn)
+    a, b = 1 + won, 1 + drawn - won
+    total = 0.0
+    for j in range(left + 1):
+        leader = ((ballot.leader or "", won + j), *ballot.votes[1:])
+        whole = replace(ballot, drawn=terms.k, votes=leader, abstentions=(*ballot.abstentions, *[1.0] * (left - j)))
+        if look(terms, whole, 0, policy).decision is Decision.ESCALATE:
+            total += math.comb(left, j) * math.exp(_log_beta(a + j, b + left - j) - _log_beta(a, b))
+    return min(1.0, total)
+
+
+def _log_beta(a: float, b: float) -> float:
+    return math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
 
 
 def look(terms: Terms, ballot: Ballot, open_seats: int, policy: Policy) -> Look:

@@ -127,15 +127,38 @@ class Machine:
         self._stop = policy.stop_rule
         self._notes = list(notes)
         self._rungs: list[_Rung] = []
+        self._ahead: _Rung | None = None
+        """The next tier, where it was begun before the current one is decided."""
         self._falling_back = False
 
     def start(self) -> list[Action]:
         """Return the first wishes."""
         return self._enter()
 
+    @property
+    def position(self) -> int:
+        """The tier that is being decided, by its place in the route."""
+        return len(self._rungs) - 1
+
+    @property
+    def ballot(self) -> Ballot:
+        """The ballot that decides now: the current tier's own, or that of all tiers so far."""
+        return self._ballot_of(len(self._rungs) - 1)
+
+    def drawn(self, tier: int) -> int:
+        """How many samples of a tier have come."""
+        return len(self._begun[tier].samples) if tier < len(self._begun) else 0
+
+    def looks(self, tier: int) -> Sequence[Look]:
+        """The looks at a tier's ballot so far."""
+        return self._rungs[tier].looks if tier < len(self._rungs) else ()
+
     def wants(self, tier: int, index: int) -> bool:
         """Whether this sample of a tier is wanted now."""
-        return self.outcome is None and tier < len(self._rungs) and index in self._rungs[tier].wanted
+        if self.outcome is not None or tier > len(self._rungs):
+            return False
+        rung = self._ahead if tier == len(self._rungs) else self._rungs[tier]
+        return rung is not None and index in rung.wanted
 
     def feed(self, tier: int, sample: Sample) -> list[Action]:
         """Take one sample of a tier (its position in the route) and return what is wanted now.
@@ -144,12 +167,37 @@ class Machine:
         """
         if not self.wants(tier, sample.index):
             return []
-        rung = self._rungs[tier]
+        ahead = self._ahead if tier == len(self._rungs) else None
+        rung = ahead or self._rungs[tier]
         rung.wanted.discard(sample.index)
         rung.samples[sample.index] = sample
+        if ahead is not None:  # it decides nothing before its turn
+            return []
         if self._falling_back:
             return [] if rung.wanted else self._fall_back()
         return self._advance()
+
+    def escalation(self) -> float | None:
+        """Return P(the current tier escalates | its ballot so far); None where it cannot: see `decide.escalation`."""
+        if self.outcome is not None or self._falling_back or len(self._rungs) == len(self.route.tiers):
+            return None
+        rung = self._rungs[-1]
+        assert rung.terms is not None
+        return decide.escalation(rung.terms, self.ballot, self._policies[len(self._rungs) - 1])
+
+    def hedge(self) -> list[Action]:
+        """Begin the next tier before the current one is decided (hedging): its samples are then there, or under way.
+
+        They vote only if the current tier escalates, or when the machine is ended from outside. So the verdict is what
+        it would have been, and only time and cost change.
+        """
+        if self.escalation() is None or self._ahead is not None:
+            return []
+        position = len(self._rungs)
+        tier = self.route.tiers[position]
+        self._ahead = _Rung(tier, tier.k)
+        self._notes.append(f"{tier.model} was begun before {self.route.tiers[position - 1].model} had decided")
+        return self._draw(position, self._ahead)
 
     def expire(self) -> list[Action]:
         """The current tier is out of time: it escalates; at the last one the best answer so far is the outcome."""
@@ -157,9 +205,9 @@ class Machine:
             return []
         if self._falling_back or len(self._rungs) == len(self.route.tiers):
             return self.end(Status.DEADLINE, "out of time")
-        actions = self._drop_wanted()
+        actions = self._drop_wanted(ahead=False)
         rung = self._rungs[-1]
-        ballot = self._ballot()
+        ballot = self.ballot
         rung.looks.append(Look(ballot, None, "", None, Decision.ESCALATE, f"out of time with {ballot.drawn} drawn"))
         rung.expired = True
         return actions + self._enter()
@@ -189,7 +237,8 @@ class Machine:
     def _enter(self) -> list[Action]:
         """Go to the next tier."""
         tier = self.route.tiers[len(self._rungs)]
-        self._rungs.append(_Rung(tier, tier.k))
+        rung, self._ahead = self._ahead or _Rung(tier, tier.k), None
+        self._rungs.append(rung)
         # A tier may be decided before anything is drawn: a single sample whose score is below the threshold.
         return self._advance(entering=True)
 
@@ -204,8 +253,8 @@ class Machine:
         terms, open_seats = rung.terms, rung.open_seats
         if not decide.settled(terms, self._standing(), open_seats, self._policies[position]):
             return self._draw(position, rung) if entering else []
-        actions = self._drop_wanted()
-        ballot = self._ballot()
+        actions = self._drop_wanted(ahead=False)
+        ballot = self.ballot
         look = decide.look(terms, ballot, open_seats, self._policies[position])
         rung.looks.append(look)
         if look.decision is Decision.EXPLORE:
@@ -220,25 +269,23 @@ class Machine:
         assert answer is not None
         if ballot.tie:
             self._notes.append(f"tie between {' and '.join(ballot.tied)}")
+        actions += self._drop_wanted()
         self._finish(status, self._owner(answer), answer, look.confidence)
         return actions
 
     def _draw(self, position: int, rung: _Rung) -> list[Action]:
-        missing = tuple(i for i in range(rung.k) if i not in rung.samples)
+        missing = tuple(i for i in range(rung.k) if i not in rung.samples and i not in rung.wanted)
         rung.wanted.update(missing)
         return [Draw(position, missing)]
 
-    def _drop_wanted(self) -> list[Action]:
+    def _drop_wanted(self, *, ahead: bool = True) -> list[Action]:
+        """Nothing is wanted any more; where not `ahead`, but for what was begun of the next tier."""
         actions: list[Action] = []
-        for position, rung in enumerate(self._rungs):
+        for position, rung in enumerate(self._begun if ahead else self._rungs):
             if rung.wanted:
                 actions.append(Cancel(position, tuple(sorted(rung.wanted))))
                 rung.wanted.clear()
         return actions
-
-    def _ballot(self) -> Ballot:
-        """The ballot that decides now: the current tier's own, or that of all tiers so far."""
-        return self._ballot_of(len(self._rungs) - 1)
 
     def _ballot_of(self, position: int) -> Ballot:
         return count(*self._cast(position), self.names)
@@ -306,7 +353,7 @@ class Machine:
     def _best(self) -> tuple[int | None, str | None, float | None]:
         """The executed tier with the highest confidence and an answer; the cheaper one on a tie."""
         best: tuple[tuple[float, float, int], int, str, float | None] | None = None
-        for position, rung in enumerate(self._rungs):
+        for position, rung in enumerate(self._begun):
             ballot = count(rung.ballot_samples(), rung.seats, names=self.names)
             if ballot.leader is None:
                 continue
@@ -317,8 +364,13 @@ class Machine:
                 best = (rank, position, ballot.leader, value)
         return (None, None, None) if best is None else best[1:]
 
+    @property
+    def _begun(self) -> list[_Rung]:
+        """The tiers that were begun, the one ahead included."""
+        return self._rungs if self._ahead is None else [*self._rungs, self._ahead]
+
     def _confidence(self, position: int, ballot: Ballot) -> decide.Confidence:
-        rung = self._rungs[position]
+        rung = self._begun[position]
         score = self._scores.get(rung.tier.model)
         return decide.confidence(self._policies[position], ballot, single=rung.seats == 1, score=score)
 
@@ -342,6 +394,6 @@ class Machine:
         self, status: Status, owner: int | None, answer: str | None, confidence: float | None, note: str | None = None
     ) -> None:
         notes = tuple(dict.fromkeys([*self._notes, *([note] if note else [])]))
-        traces = tuple(rung.trace() for rung in self._rungs)
+        traces = tuple(rung.trace() for rung in self._begun)
         equal = tuple(key for key, name in self.names.items() if name == answer != key)
         self.outcome = Outcome(status, answer, owner, confidence, traces, notes, equal)

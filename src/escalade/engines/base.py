@@ -30,6 +30,8 @@ class Request:
     index: int
     """Which of the samples of this problem, model and temperature."""
     seed: int
+    stop: tuple[str, ...] = ()
+    """The text ends before the first of these."""
 
 
 class Progress:

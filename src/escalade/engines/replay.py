@@ -74,6 +74,8 @@ class Engine:
 
     def _lookup(self, request: Request) -> Generation:
         alias = request.model.alias
+        if request.stop:
+            raise EngineError(f"{alias} is a recording, drawn without stop texts: leave them out", refused=True)
         name = self._names[alias]
         row = [] if name is None else self._drawn(request.problem_id, name, request.temperature, alias)
         if request.index >= len(row):

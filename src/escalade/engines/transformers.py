@@ -199,7 +199,8 @@ class _Model:
         if room < 1:
             raise EngineError(
                 f"a prompt of {len(prompt)} tokens leaves no room in the {self._context} of {self._alias}: "
-                "raise option context if the model can do more, or ask something shorter"
+                "raise option context if the model can do more, or ask something shorter",
+                refused=True,
             )
         progress.prompt_tokens, progress.cached_tokens = len(prompt), 0
         torch = self._torch
@@ -217,15 +218,19 @@ class _Model:
                     max_new_tokens=room,
                     logits_processor=[draw],
                     stopping_criteria=[stopped],
+                    stop_strings=list(request.stop) or None,
+                    tokenizer=self._tokenizer,
                 )
         except (RuntimeError, ValueError, IndexError) as error:
             raise EngineError(f"transformers failed on {self._alias}: {error}") from error
         drawn: list[int] = out[0, len(prompt) :].tolist()
-        ended = bool(drawn) and drawn[-1] in self._ends
+        text = self._tokenizer.decode(drawn, skip_special_tokens=True)
+        end = min((at for word in request.stop if (at := text.find(word)) >= 0), default=None)
+        ended = end is not None or (bool(drawn) and drawn[-1] in self._ends)
         finish = "stop" if ended else "cancelled" if stop.is_set() else "length"
         mean = math.fsum(draw.logprobs) / len(draw.logprobs) if draw.logprobs else math.nan
         return Generation(
-            text=self._tokenizer.decode(drawn, skip_special_tokens=True),
+            text=text[:end],
             finish_reason=finish,
             prompt_tokens=len(prompt),
             cached_tokens=0,
@@ -293,7 +298,8 @@ def prompt_ids(tokenizer: Any, messages: Sequence[Mapping[str, str]], *, chat: b
             [dict(message) for message in messages], add_generation_prompt=True, tokenize=True, return_dict=False
         )
     except Exception as error:  # a template is a program of its own and raises what it likes
-        raise EngineError(f"the chat template of {alias} does not take these messages: {error}") from error
+        what = f"the chat template of {alias} does not take these messages: {error}"
+        raise EngineError(what, refused=True) from error
     return list(ids)
 
 

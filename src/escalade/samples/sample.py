@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from escalade.answers.kinds import Kind
+from escalade.answers.kinds import Kind, has_votes
 from escalade.errors import AnswerKindError
 
 
@@ -48,7 +48,8 @@ class Sample:
 def read(index: int, generation: Generation, *, kind: Kind, seed: int | None = None) -> Sample:
     """Return the sample that a generation makes: its answer extracted by its kind, and the class it votes for.
 
-    A generation cut off at the token limit abstains, whatever stands in it: its answer may be half an answer. One that
+    A generation cut off at the token limit abstains, whatever stands in it: its answer may be half an answer; where the
+    answer is the whole text, what there is of it is the answer. One that
     a kind of a person's own cannot read has a `failure`; what was paid for it stays on the books.
 
     Example:
@@ -63,7 +64,7 @@ def read(index: int, generation: Generation, *, kind: Kind, seed: int | None = N
     failure: str | None = None
     try:
         answer, rule = _found(generation, kind)
-        if answer is not None and generation.finish_reason != "length":
+        if answer is not None and (generation.finish_reason != "length" or not has_votes(kind)):
             key = kind.key(answer)
     except AnswerKindError as error:
         failure = str(error)

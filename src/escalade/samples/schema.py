@@ -69,10 +69,11 @@ DROP TABLE attempts_1
 """
 
 
-def connect(path: Path | None, *, any_thread: bool = False) -> sqlite3.Connection:
+def connect(path: Path | None, *, any_thread: bool = False, patience: float = 60.0) -> sqlite3.Connection:
     """Open the file of a store (None: in memory), create it where it is not there, renew it where it is older.
 
-    Every transaction is on the disk before its COMMIT returns.
+    Another process that is writing is waited for, `patience` seconds at most. Every transaction is on the disk before
+    its COMMIT returns.
 
     Raises:
         StoreError: the file is no store, of a later version, or cannot be opened.
@@ -81,7 +82,7 @@ def connect(path: Path | None, *, any_thread: bool = False) -> sqlite3.Connectio
     try:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
-        db = sqlite3.connect(name, timeout=60, isolation_level=None, check_same_thread=not any_thread)
+        db = sqlite3.connect(name, timeout=patience, isolation_level=None, check_same_thread=not any_thread)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"store {name} cannot be opened: {error}; {REMEDY}") from error
     try:

@@ -22,7 +22,7 @@ from escalade.samples.schema import ATTEMPT, GENERATION, REMEDY, SAMPLE, connect
 
 LOST_RACE = "another process wrote the sample first"
 """The message of an attempt that keeps the tokens of a sample for which another one was kept."""
-_REMEMBERED = 50_000
+_REMEMBERED = 16_384
 """Keys whose numbers are kept in memory."""
 _INSERT = (
     f"INSERT INTO samples (key_id, {', '.join(SAMPLE)}) VALUES (?{',?' * len(SAMPLE)}) "
@@ -98,6 +98,10 @@ class Question(NamedTuple):
 class Store:
     """Samples in a SQLite file, or in memory only (path None).
 
+    Args:
+        path: of the file.
+        patience: seconds to wait for another process that is writing.
+
     Raises:
         StoreError: the file is no store, of another version, or cannot be written.
 
@@ -109,9 +113,9 @@ class Store:
         ['4']
     """
 
-    def __init__(self, path: Path | None) -> None:
+    def __init__(self, path: Path | None, *, patience: float = 60.0) -> None:
         self.path = path
-        self._db = connect(path)
+        self._db = connect(path, patience=patience)
         self._numbers: dict[Key, int] = {}
         """Of keys that are in the file; no key is ever removed from it."""
 

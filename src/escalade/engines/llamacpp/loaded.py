@@ -75,11 +75,13 @@ class Loaded:
         logprobs: list[float] = []
         finish: list[str] = []
         failure: list[str] = []
+        codes: list[Any] = []
 
         def take(chunk: str) -> bool:
             body = json.loads(chunk)
             if "error" in body:
                 failure.append(str(body["error"].get("message", body["error"])))
+                codes.append(body["error"].get("code"))
                 return True
             for choice in body.get("choices", ()):
                 pieces.append(choice["delta"].get("content") or "")
@@ -109,12 +111,14 @@ class Loaded:
             "logprobs": True,
             "top_logprobs": 1,
         }
+        if request.stop:
+            body["stop"] = list(request.stop)
         try:
             self._server.handle_chat_completions(json.dumps(body), take)
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"llama.cpp refused a request to {self._alias}: {error}") from error
         if failure:
-            raise EngineError(f"llama.cpp failed on {self._alias}: {failure[0]}")
+            raise EngineError(f"llama.cpp failed on {self._alias}: {failure[0]}", refused=codes[0] == 400)
         if not finish and not stop.is_set():
             raise EngineError(f"llama.cpp ended a stream of {self._alias} without a finish reason", retryable=True)
         mean = math.fsum(logprobs) / len(logprobs) if logprobs else None

@@ -160,6 +160,8 @@ class Client:
             body["prompt"] = "\n\n".join(message["content"] for message in request.messages)
         if model.top_k is not None:
             body["top_k"] = model.top_k
+        if request.stop:
+            body["stop"] = list(request.stop)
         if options.seed:
             body["seed"] = request.seed % 2**options.seed_bits
         if options.logprobs and chat:
@@ -190,7 +192,8 @@ class Client:
         wait = retry_after(error.response.headers) if retryable else None
         overloaded = retryable and (status == 429 or wait is not None)
         what = f"answered with status {status}: {said}{remedy}"
-        return self._error(what, retryable=retryable, overloaded=overloaded, retry_after=wait)
+        refused = status in (400, 413, 422)
+        return self._error(what, retryable=retryable, overloaded=overloaded, refused=refused, retry_after=wait)
 
     def _lost(self, error: openai.APIError) -> EngineError:
         """What a failure without a status means: no connection, a lost one, or an error within a stream."""

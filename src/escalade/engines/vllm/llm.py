@@ -177,6 +177,7 @@ class _Loaded:
                 top_k=model.top_k or 0,
                 max_tokens=request.max_tokens,
                 seed=seed,
+                stop=list(request.stop) or None,
                 logprobs=0,  # that of the sampled token, and no others
                 output_kind=self._delta,
             )
@@ -189,7 +190,7 @@ class _Loaded:
         except self._dead as error:
             raise Died(str(error)) from error
         except self._refused as error:
-            raise EngineError(f"vLLM refused a request to {model.alias}: {error}") from error
+            raise EngineError(f"vLLM refused a request to {model.alias}: {error}", refused=True) from error
         except self._failed as error:
             said = error.__cause__ or error
             raise EngineError(f"vLLM failed on {model.alias}: {said}", retryable=True) from error
