@@ -13,7 +13,7 @@ ROOMS = [
     ["errors", "wording"],
     ["answers"],
     ["statistics"],
-    ["complaints", "prices", "pool"],
+    ["complaints", "prices", "prompts", "pool"],
     ["routes"],
     ["samples"],
     ["problems", "scored_file", "scores", "score_files", "given_scores", "gates"],
@@ -22,7 +22,8 @@ ROOMS = [
     ["cascade"],
     ["weights", "ledger", "limits", "scoring"],
     ["engines"],
-    ["climb", "counters", "asking", "comparing", "lanes", "turns", "dispatch", "books", "executor"],
+    ["climb", "outset", "collector", "counters", "asking", "comparing", "lanes", "turns", "dispatch", "books"],
+    ["executor", "serving"],
     ["job"],
     ["evaluation"],
     ["calibration"],
@@ -34,6 +35,7 @@ ROOMS = [
     ["results", "eventlog"],
     ["running", "regrading", "receipts", "repricing", "report"],
     ["record", "published", "testing"],
+    ["gateway"],
     ["cli"],
 ]
 RANK = {name: rank for rank, room in enumerate(ROOMS) for name in room}

@@ -13,6 +13,7 @@ from escalade.cli.calibrating import calibrate
 from escalade.cli.compare import compare
 from escalade.cli.probe import probe_app
 from escalade.cli.report import report
+from escalade.cli.serve import key, serve
 from escalade.cli.storing import store_app
 from escalade.cli.tune import certify, tune
 
@@ -32,6 +33,8 @@ app.command()(report)
 app.command()(tune)
 app.command()(certify)
 app.command()(calibrate)
+app.command()(serve)
+app.command()(key)
 
 
 @app.callback(invoke_without_command=True)
