@@ -58,9 +58,9 @@ $(VENV)-vllm/.ready: pyproject.toml requirements-vllm.lock
 # The newest versions within the bounds of pyproject.toml, from an environment of their own.
 lock:
 	rm -rf $(VENV)-lock && $(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[local,evaluation,report,probes]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[local,evaluation,gateway,report,probes]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude escalade > requirements.lock
-	$(VENV)-lock/bin/python -m pip install --quiet '.[local,evaluation,report,probes,dev]'
+	$(VENV)-lock/bin/python -m pip install --quiet '.[local,evaluation,gateway,report,probes,dev]'
 	$(VENV)-lock/bin/python -m pip freeze --exclude escalade > requirements-dev.lock
 	rm -rf $(VENV)-lock
 
